@@ -1,0 +1,100 @@
+"""The main job on pictures made here: pack, be killed midway, go on, slice with plain h5py.
+
+python examples/demo.py [FOLDER]        (default: demo/)
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import h5py
+import numpy as np
+
+PICTURES = 1000
+
+
+def main(folder: Path) -> None:
+    """Tell the story, step by step."""
+    photos, out = folder / "photos", folder / "photos.h5"
+    folder.mkdir(parents=True, exist_ok=True)
+    out.unlink(missing_ok=True)
+    make_photos(photos)
+    source_bytes = sum(p.stat().st_size for p in photos.iterdir())
+    print(f"\n1. {PICTURES:,} photographs in {photos}, {source_bytes / 1e6:.1f} MB\n")
+
+    command = [sys.executable, "-m", "celeiro", "pack", str(photos), str(out)]
+    command += ["--size", "256", "--store", "jpeg", "--split", "train=0.9,val=0.1", "--fresh"]
+    print(f"2. $ {spoken(command)}\n   … and it is killed (SIGKILL) midway:")
+    kill_midway(command, out)
+    print(f"   {out} does not exist; {out}.partial holds what is done\n")
+
+    command.remove("--fresh")
+    print(f"3. the same command goes on:\n   $ {spoken(command)}")
+    subprocess.run(command, check=True)
+
+    print("\n4. plain h5py:")
+    import celeiro  # noqa: F401  (registers HDF5's JPEG filter, 32019)
+
+    with h5py.File(out) as db:
+        images, labels = db["imagens"], db["labels"]
+        print(f"   db['imagens']          {images.shape} {images.dtype}")
+        print(f"   db['imagens'][0].mean  {images[0].mean():.1f}")
+        print(f"   db['labels'][:8]       {labels[:8]}  of {db['label_names'][:]}")
+        print(f"   db['splits/train']     {db['splits/train'].shape[0]:,} rows")
+        raw = images.size
+    size = out.stat().st_size
+    print(
+        f"\n5. {size / 1e6:.1f} MB; the article's way takes {raw / 1e6:.1f} MB "
+        f"({raw / size:.0f} times as much)\n"
+    )
+    subprocess.run([sys.executable, "-m", "celeiro", "info", str(out)], check=True)
+
+
+def make_photos(folder: Path) -> None:
+    """Something like photographs: smooth light, a few shapes, the grain of a sensor."""
+    if folder.is_dir() and len(list(folder.iterdir())) == PICTURES:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    for number in range(PICTURES):
+        name = ("cat", "dog")[number % 2]
+        light = rng.integers(30, 220, (4, 5, 3)).astype(np.uint8)
+        image = cv2.resize(light, (500, 375), interpolation=cv2.INTER_CUBIC)
+        for _ in range(6):
+            centre = tuple(int(c) for c in rng.integers(0, 375, 2))
+            color = tuple(int(c) for c in rng.integers(0, 255, 3))
+            if name == "cat":
+                cv2.circle(image, centre, int(rng.integers(20, 80)), color, -1, cv2.LINE_AA)
+            else:
+                corner = tuple(c + int(rng.integers(30, 120)) for c in centre)
+                cv2.rectangle(image, centre, corner, color, -1, cv2.LINE_AA)
+        grain = rng.integers(-6, 7, image.shape)
+        image = np.clip(image.astype(np.int16) + grain, 0, 255).astype(np.uint8)
+        cv2.imwrite(
+            str(folder / f"{name}.{number // 2}.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, 90]
+        )
+
+
+def kill_midway(command: list[str], out: Path) -> None:
+    """Start the packer, and kill it once it has written a third or so."""
+    data = Path(f"{out}.partial") / "data"
+    packer = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    while packer.poll() is None and not (data.exists() and data.stat().st_size > 3_000_000):
+        time.sleep(0.002)
+    packer.kill()
+    packer.wait()
+    if out.exists():
+        sys.exit("the packer was done before it could be killed; remove the folder and try again")
+
+
+def spoken(command: list[str]) -> str:
+    """The command as a person types it."""
+    return " ".join(["celeiro", *command[3:]])
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "demo"))

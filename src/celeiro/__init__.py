@@ -1,0 +1,57 @@
+"""celeiro stores image datasets for deep learning in plain HDF5, and feeds training from them.
+
+    celeiro.pack("photos/", "photos.h5", size=(256, 256), store="jpeg")
+    h5py.File("photos.h5")["imagens"][0]        # an array, as ever
+
+Importing celeiro registers the JPEG filter (32019), so that plain h5py reads such files; all else
+is loaded when it is first used, so that the import costs little more than h5py's own.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from celeiro._version import __version__
+from celeiro.errors import CeleiroError
+from celeiro.format.filters import register as _register_filters
+
+if TYPE_CHECKING:
+    from celeiro.classic import HDF5Dataset, HDF5DatasetWriter
+    from celeiro.packing.outcome import Progress
+    from celeiro.packing.pack import pack
+    from celeiro.packing.report import Report
+
+__all__ = [
+    "CeleiroError",
+    "HDF5Dataset",
+    "HDF5DatasetWriter",
+    "Progress",
+    "Report",
+    "__version__",
+    "pack",
+]
+
+_FOUND_IN = {
+    "HDF5Dataset": "celeiro.classic",
+    "HDF5DatasetWriter": "celeiro.classic",
+    "Progress": "celeiro.packing.outcome",
+    "Report": "celeiro.packing.report",
+    "pack": "celeiro.packing.pack",
+}
+
+_register_filters()
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name when it is first asked for (PEP 562)."""
+    if name not in _FOUND_IN:
+        raise AttributeError(f"module 'celeiro' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_FOUND_IN[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """All public names, loaded or not."""
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,451 @@
+"""The classes that people know, under their old names, safe underneath.
+
+    HDF5Dataset(dims, output_path, data_key="imagens", buffer_size=500)     the article's
+    HDF5DatasetWriter(dims, outputPath, dataKey="images", bufSize=1000)     the book's
+
+The article is C. Melo, "Armazenamento de grandes quantidades de dados com HDF5" (2019); the book
+is A. Rosebrock, "Deep Learning for Computer Vision with Python". Loops written for either run
+unchanged; nothing stands under the output's name until `close` succeeds.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from celeiro.errors import ExistsError, OptionError, ResumeError, RowError
+from celeiro.format import layout
+from celeiro.packing.options import PackOptions
+from celeiro.packing.rows import Kind, RowWriter, split_rows_of
+from celeiro.packing.work import unfinished
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from types import TracebackType
+    from typing import Self
+
+    import numpy.typing as npt
+
+    from celeiro.packing.report import Report
+
+__all__ = ["HDF5Dataset", "HDF5DatasetWriter"]
+
+
+class HDF5Dataset:
+    """Rows and their labels, added little by little, as one plain HDF5 file.
+
+    As a context manager it closes on success; after an exception everything flushed is kept, and
+    ``resume=True`` goes on.
+
+    Parameters
+    ----------
+    dims
+        Shape of the whole: ``(N, H, W, C)`` images, ``(N, D)`` features, or any other with the
+        samples first. N is the most that may be added; fewer close with the true number.
+    output_path
+        The file to make. An existing one is refused.
+    data_key
+        Name of the rows' data set.
+    buffer_size
+        Rows held in memory before they are written.
+    dtype
+        Of the values; None follows the first rows, so that uint8 stays uint8.
+    store
+        ``"pixels"``; or ``"jpeg"`` (a twelfth of the bytes, lossy) or ``"lossless"``.
+    color
+        What is known of the order of the channels: ``"RGB"``, ``"BGR"`` (rows of
+        ``cv2.imread``), ``"GRAY"`` or nothing.
+    resume
+        Go on with work that was begun and not closed; `idx` tells where.
+    fresh
+        Throw such work away.
+    overwrite
+        Replace an existing file, once the new one is whole.
+
+    Attributes
+    ----------
+    idx
+        Number of the next row to be written: rows before it are in the file.
+    buffer
+        ``{"data": [...], "labels": [...]}``: rows added and not yet written.
+    db, data, labels
+        What is written so far, as a mapping of data sets, the rows, and the labels.
+
+    Raises
+    ------
+    ExistsError
+        `output_path` is there already; also a ``ValueError`` and a ``FileExistsError``.
+
+    Examples
+    --------
+    >>> import tempfile, h5py
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = folder.name + "/tiny.h5"
+    >>> with HDF5Dataset((3, 2, 2, 3), path) as dataset:
+    ...     dataset.store_class_labels(["cat", "dog"])
+    ...     dataset.add(np.zeros((3, 2, 2, 3), np.uint8), [0, 1, 0])
+    >>> with h5py.File(path) as file:
+    ...     file["imagens"].dtype, file["labels"][:], file["label_names"][:]
+    (dtype('uint8'), array([0, 1, 0]), array([b'cat', b'dog'], dtype='|S3'))
+    >>> folder.cleanup()
+    """
+
+    def __init__(
+        self,
+        dims: Sequence[int],
+        output_path: str | os.PathLike[str],
+        data_key: str = layout.DATA_KEY,
+        buffer_size: int = 500,
+        *,
+        dtype: npt.DTypeLike | None = None,
+        store: layout.Store = "pixels",
+        quality: int = 90,
+        color: layout.Color = "",
+        resume: bool = False,
+        fresh: bool = False,
+        overwrite: bool = False,
+    ) -> None:
+        self.dims = tuple(int(d) for d in dims)
+        if len(self.dims) < 1 or min(self.dims) < 1:
+            raise OptionError(
+                f"dims {tuple(dims)}: wanted the number of rows and then the shape of one, all "
+                "1 or more, such as (25000, 256, 256, 3)."
+            )
+        if buffer_size < 1:
+            raise OptionError(f"buffer_size {buffer_size}: wanted 1 row or more.")
+        self.output_path = Path(os.path.abspath(output_path))
+        self.buffer_size = buffer_size
+        self.buffer: dict[str, list[Any]] = {"data": [], "labels": []}
+        self._options = PackOptions(store=store, key=data_key, quality=quality)
+        self._color: layout.Color = color
+        self._overwrite = overwrite
+        self._resume = resume
+        self._fresh = fresh
+        self._dtype = None if dtype is None else np.dtype(dtype)
+        self._names: tuple[str, ...] = ()
+        self._writer: RowWriter | None = None
+        self._labelled: bool | None = None
+        self._closed = False
+        begun = unfinished(self.output_path, overwrite=overwrite)
+        if begun is not None and resume and not fresh:
+            self._go_on(begun)
+        elif begun is not None and not fresh:
+            raise ExistsError(
+                f"{self.output_path}.partial holds unfinished work. Go on with it (resume=True), "
+                "or throw it away (fresh=True)."
+            )
+
+    @property
+    def idx(self) -> int:
+        """Number of the next row to be written."""
+        return 0 if self._writer is None else self._writer.progress.done
+
+    @property
+    def data(self) -> Written:
+        """The rows written so far, to be indexed like an array."""
+        return Written(self)
+
+    @property
+    def labels(self) -> npt.NDArray[Any]:
+        """The labels written so far."""
+        return self._written_labels()
+
+    @property
+    def db(self) -> Database:
+        """What is written so far, by name of data set."""
+        return Database(self)
+
+    def store_class_labels(self, class_labels: Iterable[str]) -> None:
+        """Keep the names of the classes 0, 1, …, as the data set ``label_names``."""
+        self._open_or_fail()
+        self._names = tuple(str(name) for name in class_labels)
+        if self._writer is not None:
+            self._writer.work.keep("label_names", list(self._names))
+
+    def add(self, rows: Any, labels: Any = None) -> None:
+        """Add a batch of rows with a label each, or one row with its label.
+
+        The rows are copied, so their memory may be used again.
+
+        Raises
+        ------
+        RowError
+            More rows than `dims` has, or a row of another shape or dtype; it is named, and
+            nothing of this call is added.
+        """
+        self._open_or_fail()
+        batch, targets = self._batch(rows, labels)
+        room = self.dims[0] - self.idx - len(self.buffer["data"])
+        if len(batch) > room:
+            raise RowError(
+                f"{len(batch)} rows for the {room} that are left of {self.dims[0]}: nothing was "
+                f"added. Make dims larger than {self.dims}."
+            )
+        kind = self._kind(batch)
+        first = self.idx + len(self.buffer["data"])
+        for at, row in enumerate(batch):
+            if reason := kind.misfit(row):
+                raise RowError(f"row {first + at}: {reason}. Nothing of this call was added.")
+        self._begin(kind)
+        for row, target in zip(batch, targets, strict=True):
+            self.buffer["data"].append(np.array(row, kind.dtype))
+            self.buffer["labels"].append(target)
+            if len(self.buffer["data"]) >= self.buffer_size:
+                self._write()
+
+    def flush(self) -> None:
+        """Write what is buffered; once this returns, no kill and no power cut loses it."""
+        self._open_or_fail()
+        self._write()
+        if self._writer is not None:
+            self._writer.work.sync()
+
+    def close(self) -> Report | None:
+        """Write what is left and give the file its name; None if it was closed before.
+
+        Raises
+        ------
+        RowError
+            Not one row was added, so the type of the values is unknown.
+        """
+        if self._closed:
+            return None
+        self._write()
+        if self._writer is None:
+            raise RowError(
+                f"{self.output_path}: not one row was added, so there is nothing to store. "
+                "Add rows before close."
+            )
+        report = self._writer.publish(label_names=self._names)
+        self._let_go()
+        return report
+
+    def __enter__(self) -> Self:
+        """Use as a context manager."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close on success; after an exception keep what can be gone on with."""
+        if kind is None:
+            self.close()
+        else:
+            self._let_go()
+
+    def __len__(self) -> int:
+        """Rows added so far, buffered ones included."""
+        return self.idx + len(self.buffer["data"])
+
+    def __repr__(self) -> str:
+        """One line: what, where, how far."""
+        state = "closed" if self._closed else f"{len(self):,} of {self.dims[0]:,} rows"
+        return f"{type(self).__name__}({self.dims}, {str(self.output_path)!r}: {state})"
+
+    def __del__(self) -> None:
+        """Let go of the lock, so that another can go on."""
+        if getattr(self, "_writer", None) is not None:
+            self._let_go()
+
+    # -- helpers, in the order in which they are called --
+
+    def _open_or_fail(self) -> None:
+        if self._closed:
+            raise RowError(f"{self.output_path} is closed. Open a new one to add more rows.")
+
+    def _batch(self, rows: Any, labels: Any) -> tuple[list[npt.NDArray[Any]], list[Any]]:
+        """Rows and labels as two lists of one length."""
+        batch, single = split_rows_of(rows, len(self.dims) - 1)
+        self._check_labelled(labels is not None, bool(batch))
+        if labels is None:
+            return batch, [None] * len(batch)
+        targets = [labels] if single and np.ndim(labels) == 0 else list(labels)
+        if single and len(targets) != 1:
+            targets = [np.asarray(labels)]  # one row with several labels
+        if len(targets) != len(batch):
+            raise RowError(
+                f"{len(batch)} rows and {len(targets)} labels: wanted one each. "
+                "Nothing of this call was added."
+            )
+        return batch, targets
+
+    def _check_labelled(self, labelled: bool, any_rows: bool) -> None:
+        if self._labelled is None and any_rows:
+            self._labelled = labelled
+        elif any_rows and labelled != self._labelled:
+            raise RowError(
+                f"row {len(self)}: {'a label' if labelled else 'no label'}, and the rows before "
+                f"it have {'none' if labelled else 'one each'}. Nothing of this call was added."
+            )
+
+    def _kind(self, batch: list[npt.NDArray[Any]]) -> Kind:
+        """The kind that all rows have: that of the first, in the shape of `dims`."""
+        if self._writer is not None:
+            return self._writer.kind
+        shape = self.dims[1:]
+        if not batch:
+            return Kind(shape, self._dtype or np.dtype(np.uint8))
+        return Kind(shape, self._dtype or Kind.of(batch[0]).dtype)
+
+    def _begin(self, kind: Kind) -> None:
+        if self._writer is None:
+            self._writer = RowWriter(
+                self.output_path,
+                self._options,
+                kind,
+                total=self.dims[0],
+                identity={"dims": list(self.dims)},
+                color=self._color,
+                overwrite=self._overwrite,
+                resume=self._resume,
+                fresh=self._fresh,
+            )
+            if self._names:
+                self._writer.work.keep("label_names", list(self._names))
+
+    def _go_on(self, begun: Mapping[str, Any]) -> None:
+        """Open work that an earlier run began, and see how far it came."""
+        try:
+            shape, dtype = begun["rows"]
+            kind = Kind(tuple(shape), np.dtype(dtype))
+        except (KeyError, TypeError, ValueError):
+            raise ResumeError(
+                f"{self.output_path}.partial was not begun by this class. Go on with what began "
+                "it, or remove it."
+            ) from None
+        self._begin(kind)
+        assert self._writer is not None
+        self._names = tuple(self._writer.work.kept("label_names") or ())
+        if self.idx:
+            self._labelled = len(self._written_labels()) > 0
+
+    def _write(self) -> None:
+        """Commit the buffer: safe from a kill, and after `flush` from a power cut."""
+        if self._writer is None or not self.buffer["data"]:
+            return
+        rows = list(zip(self.buffer["data"], self.buffer["labels"], strict=True))
+        self._writer.write(rows, buffer_size=max(self.buffer_size, len(rows)))
+        self.buffer = {"data": [], "labels": []}
+
+    def _written_labels(self) -> npt.NDArray[Any]:
+        if self._writer is None or self._closed:
+            return np.zeros(0, np.int64)
+        frames = self._writer.work.frames()
+        parts = [f.arrays["label"] for f in frames if "label" in f.arrays]
+        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+    def _read_row(self, index: int) -> npt.NDArray[Any]:
+        if self._writer is None or self._closed:
+            raise RowError(f"{self.output_path} is closed, or has no rows yet. Read it with h5py.")
+        return self._writer.read(index)
+
+    def _let_go(self) -> None:
+        self._closed = True
+        if self._writer is not None:
+            self._writer.close()
+
+
+class HDF5DatasetWriter(HDF5Dataset):
+    """`HDF5Dataset` under the name and the arguments of Rosebrock's book.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> writer = HDF5DatasetWriter((2, 4), folder.name + "/f.h5", dataKey="features", bufSize=10)
+    >>> writer.storeClassLabels(["cat", "dog"])
+    >>> writer.add(np.ones((2, 4), np.float32), [0, 1])
+    >>> writer.close().samples
+    2
+    >>> folder.cleanup()
+    """
+
+    def __init__(
+        self,
+        dims: Sequence[int],
+        outputPath: str | os.PathLike[str],
+        dataKey: str = "images",
+        bufSize: int = 1000,
+        **options: Any,
+    ) -> None:
+        """As `HDF5Dataset`, whose further options are taken by name."""
+        super().__init__(dims, outputPath, dataKey, bufSize, **options)
+
+    def storeClassLabels(self, classLabels: Iterable[str]) -> None:
+        """Keep the names of the classes, as `store_class_labels`."""
+        self.store_class_labels(classLabels)
+
+
+class Written:
+    """The rows that are written so far, to be looked at like an array."""
+
+    def __init__(self, dataset: HDF5Dataset) -> None:
+        self._dataset = dataset
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """`dims`, as the article's readers expect; rows from `idx` on are not there yet."""
+        return self._dataset.dims
+
+    @property
+    def dtype(self) -> np.dtype[Any] | None:
+        """Type of the values; None before the first row."""
+        writer = self._dataset._writer
+        return self._dataset._dtype if writer is None else writer.kind.dtype
+
+    def __len__(self) -> int:
+        """Rows that the file will hold at most."""
+        return self._dataset.dims[0]
+
+    def __getitem__(self, index: int | slice) -> npt.NDArray[Any]:
+        """One row, or the rows of a slice; IndexError for one that is not written yet."""
+        written = self._dataset.idx
+        if isinstance(index, slice):
+            rows = [self._dataset._read_row(i) for i in range(*index.indices(written))]
+            empty = np.zeros((0, *self.shape[1:]), self.dtype)
+            return np.stack(rows) if rows else empty
+        at = index + written if index < 0 else index
+        if not 0 <= at < written:
+            raise IndexError(f"row {index}: {written} of {len(self)} rows are written so far")
+        return self._dataset._read_row(at)
+
+
+class Database(Mapping[str, Any]):
+    """What is written so far, by name of data set, as `h5py.File` would show it."""
+
+    def __init__(self, dataset: HDF5Dataset) -> None:
+        self._dataset = dataset
+
+    @property
+    def filename(self) -> str:
+        """Name that the file will have."""
+        return str(self._dataset.output_path)
+
+    def __getitem__(self, name: str) -> Any:
+        """The rows, the labels, or the names of the classes."""
+        found = self._dataset
+        match name:
+            case found._options.key:
+                return found.data
+            case layout.LABELS:
+                return found.labels
+            case layout.LABEL_NAMES if found._names:
+                return np.array(found._names)
+            case _:
+                raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        """Names of the data sets."""
+        names = [self._dataset._options.key, layout.LABELS]
+        return iter(names + [layout.LABEL_NAMES] * bool(self._dataset._names))
+
+    def __len__(self) -> int:
+        """Number of data sets."""
+        return len(list(iter(self)))

@@ -1,0 +1,55 @@
+"""The library said aloud: `celeiro pack`, `celeiro info`.
+
+Data goes to stdout, progress and words to stderr. Exit codes: 0 done, 1 something is wrong with
+the files, 2 with the command; 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from celeiro._version import __version__
+from celeiro.cli.info import info
+from celeiro.cli.pack import joined, pack
+from celeiro.cli.words import say
+from celeiro.errors import CeleiroError, OptionError
+
+app = typer.Typer(
+    name="celeiro",
+    help="Store image datasets for deep learning in plain HDF5.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command()(pack)
+app.command()(info)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: bool = typer.Option(False, "--version", help="Print the version.", is_eager=True),
+) -> None:
+    if version:
+        sys.stdout.write(f"{__version__}\n")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Entry point of the command `celeiro`."""
+    try:
+        app(joined(sys.argv[1:]))
+    except OptionError as error:
+        say(f"celeiro: {error}")
+        sys.exit(2)
+    except (CeleiroError, OSError) as error:
+        say(f"celeiro: {error}")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        say("celeiro: stopped.")
+        sys.exit(130)
+
+
+__all__ = ["app", "main"]

@@ -1,0 +1,1 @@
+"""What the bytes mean: names and versions, pictures, codecs, the JPEG filter."""

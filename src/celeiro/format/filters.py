@@ -1,0 +1,524 @@
+"""HDF5 filter 32019, one JPEG a chunk, for plain h5py: `db["imagens"][0]` is the picture.
+
+The invariant: a read gives the pixels of the JPEG or an `OSError` that says why; never other
+bytes. `register` puts a Python function where HDF5 wants a C function; between the two stands a
+chain whose links fail in different ways:
+
+    HDF5 ──> _entry ──> _sealed ──> _first ──> _filter ──> _decode, _encode
+                C          C          C        Python         Python
+
+The options of a data set (its `cd_values`) and the meaning of a chunk are those of the HDF Group's
+JPEG plugin, so that either side reads what the other wrote: `(quality, width, height, 0 grey |
+1 RGB)`, rows interleaved, libjpeg's defaults when encoding (4:2:0, accurate DCT).
+
+Three things differ from that plugin, all for safety. Creating a data set whose type or chunk is
+not the picture of the options is an error. The filter of a new data set is made mandatory: h5py
+passes "optional", with which HDF5 stores raw pixels silently when encoding fails. And a JPEG that
+is not of the options' size and kind is an error instead of a crash, for HDF5 (2.0 at least) does
+not look at the size that a filter gives back. It does not tell the filter the size of the chunk
+either (on reading, both sizes that it passes are the compressed one), so whether the options fit
+the chunk is for the reader to ask, with `check_chunk_shape`, before the first read.
+"""
+
+from __future__ import annotations
+
+import _thread
+import atexit
+import contextlib
+import ctypes
+import functools
+import logging
+import operator
+import os
+import signal
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import h5py
+import numpy as np
+import simplejpeg
+from h5py._objects import phil
+
+from celeiro.errors import FormatError, OptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy.typing as npt
+
+__all__ = ["JPEG", "MONO", "RGB", "check_chunk_shape", "jpeg_options", "register"]
+
+JPEG: Final = 32019
+MONO: Final = 0
+RGB: Final = 1
+
+MAX_SIDE: Final = 65_500  # libjpeg's own limit, a little below the 65,535 of the format
+MAX_BYTES: Final = 2**31
+
+_logger = logging.getLogger(__name__)
+
+
+# What the options mean
+
+
+def jpeg_options(quality: int, width: int, height: int, color: int) -> tuple[int, int, int, int]:
+    """Return the `compression_opts` of a data set whose chunks are JPEGs of this size.
+
+    Parameters
+    ----------
+    quality
+        1 to 100, as libjpeg counts.
+    width, height
+        Of one picture, in pixels.
+    color
+        `MONO` or `RGB`.
+
+    Examples
+    --------
+    >>> jpeg_options(90, 256, 192, RGB)
+    (90, 256, 192, 1)
+    """
+    if not 1 <= quality <= 100:
+        raise OptionError(f"JPEG quality {quality!r}: it must be from 1 to 100.")
+    options = (int(quality), int(width), int(height), int(color))
+    try:
+        _picture_shape(options)
+    except FormatError as error:
+        raise OptionError(str(error)) from None
+    return options
+
+
+def check_chunk_shape(
+    cd_values: Sequence[int], chunk_shape: Sequence[int], dtype: npt.DTypeLike
+) -> None:
+    """Refuse a data set whose chunks are not the picture that its JPEG options speak of.
+
+    To be called before any chunk of a file goes through HDF5: HDF5 trusts the size of what a filter
+    returns, so that reading a chunk of such a data set reads memory that is not its own.
+    """
+    height, width, channels = _picture_shape(cd_values)
+    found = np.dtype(dtype)
+    if found != np.dtype(np.uint8):
+        raise FormatError(
+            f"a data set of {str(found)!r} under the JPEG filter, which holds 'uint8' alone. "
+            "The file is damaged; pack it again from its sources."
+        )
+    size = functools.reduce(operator.mul, (int(side) for side in chunk_shape), 1)
+    if size != height * width * channels:
+        raise FormatError(
+            f"chunks of {tuple(chunk_shape)!r} = {size} bytes under the JPEG filter, whose options "
+            f"{tuple(cd_values)!r} say {height} x {width} x {channels} = "
+            f"{height * width * channels} bytes. The file is damaged; pack it again from its "
+            "sources."
+        )
+
+
+def _picture_shape(cd_values: Sequence[int]) -> tuple[int, int, int]:
+    """Return (height, width, channels) of the picture in a chunk."""
+    if len(cd_values) < 4:
+        raise FormatError(
+            f"JPEG filter options {tuple(cd_values)!r}: wanted (quality, width, height, color)."
+        )
+    _, width, height, color = cd_values[:4]
+    if color not in (MONO, RGB):
+        raise FormatError(f"JPEG color mode {color!r}: wanted 0 (grey) or 1 (RGB).")
+    channels = 3 if color == RGB else 1
+    if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
+        raise FormatError(
+            f"a JPEG of {width!r} x {height!r} pixels: each side must be from 1 to {MAX_SIDE}."
+        )
+    if width * height * channels > MAX_BYTES:
+        raise FormatError(
+            f"a JPEG of {width!r} x {height!r} pixels: more than {MAX_BYTES} bytes in a chunk."
+        )
+    return height, width, channels
+
+
+# Bytes to pixels and back, between buffers of HDF5
+
+
+def _decode(data: memoryview, shape: tuple[int, int, int], pixels: memoryview) -> None:
+    """Decode `data` into `pixels`, which has room for exactly `shape`.
+
+    With the accurate DCT and upsampling (the fast ones differ by up to 30 levels), and warnings
+    taken as errors, the pixels are those of `cv2.imdecode` bit for bit.
+    """
+    height, width, space, _ = simplejpeg.decode_jpeg_header(data)
+    channels = 1 if space == "Gray" else 3
+    if (height, width, channels) != shape or space not in ("Gray", "YCbCr", "RGB"):
+        wanted = "{} x {} x {}".format(*shape)
+        raise FormatError(f"the chunk holds a {space} JPEG of {height} x {width}, not {wanted}")
+    simplejpeg.decode_jpeg(
+        data,
+        "GRAY" if channels == 1 else "RGB",
+        fastdct=False,
+        fastupsample=False,
+        buffer=pixels,
+        strict=True,
+    )
+
+
+def _encode(pixels: memoryview, shape: tuple[int, int, int], quality: int) -> bytes:
+    """Encode the pixels as the HDF Group's plugin does, which also clamps the quality."""
+    size = functools.reduce(operator.mul, shape)
+    if len(pixels) != size:
+        raise FormatError(f"a chunk of {len(pixels)} bytes, not the {size} of {shape}")
+    grey = shape[2] == 1
+    encoded: bytes = simplejpeg.encode_jpeg(
+        np.frombuffer(pixels, np.uint8).reshape(shape),
+        quality=min(max(quality, 1), 100),
+        colorspace="GRAY" if grey else "RGB",
+        colorsubsampling="Gray" if grey else "420",
+        fastdct=False,
+    )
+    return encoded
+
+
+# The functions of HDF5 and Python that are needed, and the structure that HDF5 wants
+
+_hid_t = ctypes.c_int64
+
+
+class _Library:
+    """The HDF5 that h5py itself is linked with, and no other that may be on the machine."""
+
+    def __init__(self) -> None:
+        # A handle of the extension module finds the symbols of what it is linked with, whatever
+        # that file is called (the wheels put a hash in it). Windows does not search like that, but
+        # there the library keeps its name, and is loaded already.
+        name = "hdf5.dll" if sys.platform == "win32" else h5py.h5z.__file__
+        self._handle = ctypes.PyDLL(name)  # PyDLL: these calls are too short to give up the GIL
+        pointer, size, text = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p
+        # HDF5 frees what a filter allocated, and the filter what HDF5 did: by the same functions,
+        # or the heap is corrupt wherever HDF5's C library is not ours (Windows) or it adds guards.
+        self.allocate = self._bind("H5allocate_memory", pointer, size, ctypes.c_bool)
+        self.free = self._bind("H5free_memory", ctypes.c_int, pointer)
+        self.type_class = self._bind("H5Tget_class", ctypes.c_int, _hid_t)
+        self.type_size = self._bind("H5Tget_size", size, _hid_t)
+        self.type_sign = self._bind("H5Tget_sign", ctypes.c_int, _hid_t)
+        self.space_size = self._bind("H5Sget_simple_extent_npoints", ctypes.c_int64, _hid_t)
+        self.get_filter = self._bind(
+            "H5Pget_filter_by_id2", ctypes.c_int,
+            _hid_t, ctypes.c_int, pointer, pointer, pointer, size, pointer, pointer,
+        )  # fmt: skip
+        self.modify_filter = self._bind(
+            "H5Pmodify_filter", ctypes.c_int, _hid_t, ctypes.c_int, ctypes.c_uint, size, pointer
+        )
+        self._push = self._bind(
+            "H5Epush2", ctypes.c_int,
+            _hid_t, text, text, ctypes.c_uint, _hid_t, _hid_t, _hid_t, text,
+        )  # fmt: skip
+
+    def _bind(self, name: str, result: Any, *arguments: Any) -> Callable[..., Any]:
+        function = getattr(self._handle, name)
+        function.restype, function.argtypes = result, arguments
+        return function  # type: ignore[no-any-return]
+
+    def push_error(self, reason: str) -> None:
+        """Add a reason to HDF5's error stack, whose innermost line h5py puts into its `OSError`."""
+        line = f"JPEG filter: {reason}".replace("%", "%%").encode("utf-8", "replace")[:500]
+        codes = [
+            _hid_t.in_dll(self._handle, name).value
+            for name in ("H5E_ERR_CLS_g", "H5E_PLINE_g", "H5E_CALLBACK_g")
+        ]
+        self._push(0, b"filters.py", b"celeiro", 0, *codes, line)
+
+    def options(self, dcpl: int) -> list[int]:
+        """Return the filter's `cd_values` of a data set that is being created."""
+        flags, count = ctypes.c_uint(), ctypes.c_size_t(4)
+        values = (ctypes.c_uint * 4)()
+        pointers = ctypes.byref(flags), ctypes.byref(count), values
+        if self.get_filter(dcpl, JPEG, *pointers, 0, None, None) < 0:
+            raise FormatError("the options of the data set cannot be read")
+        return list(values)[: count.value]
+
+
+@functools.cache
+def _library() -> _Library:
+    return _Library()
+
+
+_view = ctypes.pythonapi.PyMemoryView_FromMemory
+_view.restype = ctypes.py_object
+_view.argtypes = (ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_int)
+_READABLE, _WRITABLE = 0x100, 0x200
+
+_ARGUMENTS = (
+    ctypes.c_uint,  # flags
+    ctypes.c_size_t,  # cd_nelmts
+    ctypes.c_void_p,  # cd_values: unsigned *
+    ctypes.c_size_t,  # nbytes
+    ctypes.c_void_p,  # buf_size: size_t *
+    ctypes.c_void_p,  # buf: void **
+)
+_FILTER = ctypes.PYFUNCTYPE(ctypes.c_size_t, *_ARGUMENTS)
+_FILTER_WITHOUT_RESULT = ctypes.PYFUNCTYPE(None, *_ARGUMENTS)
+_CHECK = ctypes.PYFUNCTYPE(ctypes.c_int, _hid_t, _hid_t, _hid_t)
+
+
+class _FilterClass(ctypes.Structure):
+    """`H5Z_class2_t`."""
+
+    _fields_ = (
+        ("version", ctypes.c_int),
+        ("id", ctypes.c_int),
+        ("encoder_present", ctypes.c_uint),
+        ("decoder_present", ctypes.c_uint),
+        ("name", ctypes.c_char_p),
+        ("can_apply", _CHECK),
+        ("set_local", _CHECK),
+        ("filter", _FILTER),
+    )
+
+
+# Creating a data set
+
+
+def _can_apply(dcpl: int, data_type: int, chunk: int) -> int:
+    """Refuse a data set whose chunks are not the picture of its options.
+
+    -1 and not 0: after 0, HDF5 creates the data set all the same where the filter is optional.
+    """
+    try:
+        library = _library()
+        kind = library.type_class(data_type), library.type_size(data_type)
+        if kind != (0, 1) or library.type_sign(data_type) != 0:  # H5T_INTEGER, H5T_SGN_NONE
+            return _refuse("the data set must be of unsigned 8-bit integers")
+        options = library.options(dcpl)
+        check_chunk_shape(options, (library.space_size(chunk),), np.uint8)
+    except BaseException as error:
+        return _refuse(_reason(error))
+    return 1
+
+
+def _set_local(dcpl: int, _data_type: int, _chunk: int) -> int:
+    """Make the filter mandatory, for h5py's `create_dataset` can only say optional."""
+    try:
+        library = _library()
+        options = (ctypes.c_uint * 4)(*library.options(dcpl))
+        return int(library.modify_filter(dcpl, JPEG, h5py.h5z.FLAG_MANDATORY, 4, options))
+    except BaseException as error:
+        return _refuse(_reason(error))
+
+
+def _refuse(reason: str) -> int:
+    _library().push_error(reason)
+    return -1
+
+
+def _reason(error: BaseException) -> str:
+    return str(error) or type(error).__name__
+
+
+# Reading and writing a chunk
+
+
+def _filter(
+    flags: int, count: int, options: int, size: int, size_pointer: int, pointer: int
+) -> None:
+    """Leave in `_outbox` what HDF5 is to be told: the size of the result, or 0 for an error.
+
+    An interrupt (what is no `Exception`: Ctrl-C, a signal handler that calls `sys.exit`) is no
+    fault of the chunk: it is put off until HDF5 is done, and nothing is left, so that `_second`
+    begins anew.
+    """
+    try:
+        if _is_overdue():
+            _fail("interrupted")
+        elif flags & h5py.h5z.FLAG_REVERSE:
+            _read(options, count, size, size_pointer, pointer)
+        else:
+            _write(options, count, size, size_pointer, pointer)
+    except Exception as error:
+        _fail(_reason(error))
+    except BaseException as error:
+        _postpone(error)
+
+
+def _fail(reason: str) -> None:
+    """Make HDF5 raise h5py's `OSError`, and say why.
+
+    HDF5 2.0 throws away what a filter adds to its errors on reading and on writing (1.14 does not),
+    so that the exception alone would never say what is wrong with a chunk; hence the log.
+    """
+    _outbox["size"] = 0
+    _logger.warning("a chunk under the JPEG filter: %s", reason)
+    _library().push_error(reason)
+
+
+def _read(options: int, count: int, size: int, size_pointer: int, pointer: int) -> None:
+    """Put the pixels in the place of the JPEG."""
+    _, shape = _options_at(options, count)
+    pixels = shape[0] * shape[1] * shape[2]
+    data = _view(ctypes.c_void_p.from_address(pointer).value, size, _READABLE)
+    _replace(
+        pixels, lambda room: _decode(data, shape, _view(room, pixels, _WRITABLE)),
+        size_pointer, pointer,
+    )  # fmt: skip
+
+
+def _write(options: int, count: int, size: int, size_pointer: int, pointer: int) -> None:
+    """Put the JPEG in the place of the pixels."""
+    quality, shape = _options_at(options, count)
+    pixels = _view(ctypes.c_void_p.from_address(pointer).value, size, _READABLE)
+    encoded = _encode(pixels, shape, quality)
+    _replace(
+        len(encoded), lambda room: ctypes.memmove(room, encoded, len(encoded)),
+        size_pointer, pointer,
+    )  # fmt: skip
+
+
+def _options_at(options: int, count: int) -> tuple[int, tuple[int, int, int]]:
+    """Return the quality and the (height, width, channels) that HDF5's `cd_values` say."""
+    values = list((ctypes.c_uint * min(count, 4)).from_address(options)) if count else []
+    shape = _picture_shape(values)
+    return values[0], shape
+
+
+def _replace(size: int, fill: Callable[[int], object], size_pointer: int, pointer: int) -> None:
+    """Replace HDF5's buffer by a new one that `fill` fills, if it does not raise."""
+    library = _library()
+    room = library.allocate(size, False)
+    if not room:
+        raise MemoryError(f"no memory for {size} bytes")
+    try:
+        fill(room)
+        buffer = ctypes.c_void_p.from_address(pointer)
+        buffer_size = ctypes.c_size_t.from_address(size_pointer)
+        old = buffer.value
+        # No call stands between these three, so no interrupt can come between them: CPython looks
+        # for signals on calls and on jumps backwards only.
+        buffer.value = room
+        buffer_size.value = size
+        _outbox["size"] = size
+    except BaseException:
+        if "size" not in _outbox:
+            library.free(room)
+        raise
+    library.free(old)
+
+
+# Interrupts
+#
+# What was tried: one function with `except BaseException` around everything. 5,283 exceptions
+# escaped from it in 5 s of signals, because a signal that arrives while HDF5 reads the disk waits
+# for Python and is raised at the first instruction of the function, before the `try`. ctypes then
+# returns whatever was on the stack, mostly not 0, and HDF5 takes the JPEG itself for the pixels,
+# and keeps it in its cache.
+
+
+class _Outbox(dict[str, int]):
+    """Where `_filter` leaves its result. `size` takes it out, and is 0 if there is none.
+
+    It is taken out in C from end to end (property, methodcaller, dict.pop): nothing can be raised.
+    One is enough, because whoever calls HDF5 through h5py holds h5py's lock.
+    """
+
+    size = property(operator.methodcaller("pop", "size", 0))
+
+
+_outbox = _Outbox()
+
+
+def _second(_result: object, _function: object, arguments: tuple[int, ...]) -> None:
+    """Begin anew where `_first` was interrupted; ctypes calls this after every call of it.
+
+    If it never began, what the signal's handler raised is lost (Python writes it to stderr as
+    ignored); nearly always it was a KeyboardInterrupt.
+    """
+    if "size" not in _outbox:
+        _postpone(KeyboardInterrupt())
+        _filter(*arguments)
+
+
+_first: Any = _FILTER_WITHOUT_RESULT(_filter)
+_first.errcheck = _second
+_sealed: Any = _FILTER_WITHOUT_RESULT(_first)
+_sealed.restype = functools.partial(getattr, _outbox, "size")  # getattr(_outbox, "size", ignored)
+_entry = _FILTER(_sealed)
+
+_OVERDUE_AFTER = 0.5
+"""Seconds that a read of many chunks may go on after an interrupt, before it is made to fail."""
+
+_interrupted: dict[tuple[int, int], float] = {}
+"""When the interrupt came that (process, thread) has yet to be given."""
+
+
+def _is_overdue() -> bool:
+    since = _interrupted.get((os.getpid(), threading.get_ident())) if _interrupted else None
+    return since is not None and time.monotonic() - since > _OVERDUE_AFTER
+
+
+def _postpone(error: BaseException) -> None:
+    """Raise `error` in this thread as soon as HDF5 is done, as it is with a filter written in C.
+
+    Nothing that this thread does from here could wait that long: `raise_signal`, `interrupt_main`
+    and `PyThreadState_SetAsyncExc` all take effect within the next call, which is ours. Another
+    thread can: this one holds h5py's lock until HDF5 has returned.
+    """
+    thread = threading.get_ident()
+    if (os.getpid(), thread) in _interrupted:
+        return
+    _interrupted[os.getpid(), thread] = time.monotonic()
+    error.__traceback__ = None  # its frames hold views of memory that is HDF5's to free
+    with contextlib.suppress(RuntimeError):  # no new threads while Python is shutting down
+        _thread.start_new_thread(_deliver, (thread, error))
+
+
+def _deliver(thread: int, error: BaseException) -> None:
+    with phil:
+        del _interrupted[os.getpid(), thread]
+    if (
+        isinstance(error, KeyboardInterrupt)
+        and thread == threading.main_thread().ident
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        and hasattr(signal, "pthread_kill")
+    ):
+        # The same Ctrl-C again: of the two ways only a signal wakes a thread that waits for a lock.
+        signal.pthread_kill(thread, signal.SIGINT)
+        return
+    # Python wants a class and calls it without arguments: this one gives the very exception.
+    again = type("_Again", (BaseException,), {"__new__": lambda _class: error})
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(again))
+
+
+# Registration
+
+_CLASS = _FilterClass(
+    version=h5py.h5z.CLASS_T_VERS,
+    id=JPEG,
+    encoder_present=1,
+    decoder_present=1,
+    # Written into every data set; h5dump shows it. Whoever has lost us finds the plugin by it.
+    name=b"JPEG, HDF5 filter 32019, see https://github.com/HDFGroup/hdf5_plugins",
+    can_apply=_CHECK(_can_apply),
+    set_local=_CHECK(_set_local),
+    filter=_entry,
+)
+
+
+def register() -> None:
+    """Make HDF5 as h5py has it read and write JPEG data sets; `import celeiro` calls this.
+
+    Calling it again is harmless. Where another filter of the same number was registered, or would
+    be found as a plugin on the disk, ours takes its place: it gives the same pixels, and does not
+    crash on a JPEG of another size. A chunk that cannot be read is h5py's `OSError`; the reason is
+    a warning in the log, which Python shows on stderr unless told otherwise.
+    """
+    try:
+        _library()
+    except (OSError, AttributeError) as error:
+        _logger.warning("plain h5py cannot read JPEG data sets here, celeiro can: %s", error)
+        return
+    h5py.h5z.register_filter(ctypes.addressof(_CLASS))
+    atexit.unregister(_flush)
+    atexit.register(_flush)
+
+
+def _flush() -> None:
+    """Write what open files still hold in HDF5's cache; once Python is gone, nobody encodes it."""
+    for file in h5py.h5f.get_obj_ids(h5py.h5f.OBJ_ALL, h5py.h5f.OBJ_FILE):
+        with contextlib.suppress(Exception):
+            h5py.h5f.flush(file)

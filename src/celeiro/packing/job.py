@@ -1,0 +1,408 @@
+"""Run a plan: threads make samples, one thread commits them in order, then publish.
+
+    plan -> blocks -> [threads: recipe] -> in order -> Work.commit … -> Work.publish
+
+The invariant: what is committed is a prefix of the plan, so going on means beginning behind it.
+The threads share nothing but the plan; only the calling thread writes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import math
+import os
+import shutil
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+
+from celeiro._version import __version__
+from celeiro.errors import OptionError, PictureError, ResumeError, SourceError, SpaceError
+from celeiro.format import layout
+from celeiro.format.codecs import JpegCodec, PixelCodec
+from celeiro.packing import assemble
+from celeiro.packing.names import printable
+from celeiro.packing.outcome import Outcome, Progress, Refused, frame_of, read_record
+from celeiro.packing.pipeline import Stopped, in_order
+from celeiro.packing.publish import write_structure
+from celeiro.packing.recipe import BOXES, MASK, recipe_for
+from celeiro.packing.report import Report, count_classes
+from celeiro.packing.work import DATA, Work
+from celeiro.storage import local
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from celeiro.format.codecs import Codec
+    from celeiro.packing.outcome import Record
+    from celeiro.packing.plan import Plan
+    from celeiro.packing.recipe import MaskKind, Recipe
+
+log = logging.getLogger(__name__)
+
+# Rows of blocks in flight, bytes: with the threads' own scratch, well below 400 MB in all.
+_IN_FLIGHT = 96 << 20
+# Tasks that a thread takes at a time: enough that the hand-over (50 µs) does not count.
+_BLOCK = 16
+# How often everything so far is put on the disk itself, seconds: what a power cut can take.
+_DURABLE_EVERY = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class OnError:
+    """What happens with a picture that cannot be packed."""
+
+    action: str = "raise"
+    """`raise`, `skip` or `quarantine`."""
+    folder: Path | None = None
+    """Where `quarantine` copies it to."""
+
+    def __post_init__(self) -> None:
+        """Refuse an action that does not exist, or a quarantine without a folder."""
+        if self.action not in ("raise", "skip", "quarantine"):
+            raise OptionError(
+                f"on_error {self.action!r}: wanted 'raise', 'skip' or 'quarantine' with a folder."
+            )
+        if (self.action == "quarantine") != (self.folder is not None):
+            raise OptionError("on_error 'quarantine' goes with a folder to copy bad pictures to.")
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """What does not shape the content: speed, memory, manners."""
+
+    workers: int
+    """Threads."""
+    buffer_size: int = 500
+    """Samples that may be in memory at once, at most."""
+    on_error: OnError = field(default_factory=OnError)
+    """What happens with bad pictures."""
+    on_progress: Callable[[Progress], None] | None = None
+    """Called after each block, in the calling thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A plan with everything that its samples have in common."""
+
+    plan: Plan
+    """The tasks."""
+    codec: Codec | None
+    """Of the store; None for `encoded`."""
+    mask: MaskKind | None
+    """Of the masks, where there are any and the store is not `encoded`."""
+
+    @property
+    def sides(self) -> tuple[str, ...]:
+        """Payload streams beside the main one."""
+        found = self.plan.listing
+        return tuple(
+            name for name, there in ((MASK, found.masks), (BOXES, found.boxes)) if there is not None
+        )
+
+    @property
+    def row_shape(self) -> tuple[int, ...] | None:
+        """Shape of the rows that go to the file as they are; None for the other stores."""
+        return self.codec.shape if isinstance(self.codec, PixelCodec) else None
+
+
+def run(job: Job, work: Work, how: How) -> Report:
+    """Make what is not made yet, publish, and tell.
+
+    Raises
+    ------
+    PictureError
+        The first bad picture, with `on_error` "raise"; everything before it is committed.
+    ResumeError
+        Sources of what is committed changed since.
+    SpaceError
+        The disk is, or would be, full.
+    KeyboardInterrupt
+        Within a second, or the picture in hand; everything committed stays.
+    """
+    began = time.perf_counter()
+    progress = _resume(job, work)
+    if not work.published:
+        _check_space(job, work, progress)
+        _pack(job, work, how, progress)
+    record = read_record(work.frames())
+    if not record.progress.kept:
+        reasons = _named(job.plan, record.progress.refused[:3])
+        work.discard()
+        raise SourceError(
+            "not one picture could be packed: "
+            + "; ".join(f"{name}: {reason}" for name, reason in reasons)
+        )
+    contents = _contents(job, work, record)
+    work.publish(lambda fd: write_structure(fd, contents))
+    return _report(job, work.out, record, time.perf_counter() - began, progress.resumed)
+
+
+def _resume(job: Job, work: Work) -> Progress:
+    """Where an earlier run stopped, once its sources are seen to be the same."""
+    progress = Progress(total=len(job.plan))
+    for frame in work.frames():
+        first = progress.done
+        last = first + frame.tasks
+        now = job.plan.entries(first, min(last, len(job.plan)))
+        then = frame.arrays["entry"]
+        if len(now) < len(then) or (now != then).any():
+            same = now == then[: len(now)]
+            at = first + (int(np.argmin(same)) if not same.all() else len(now))
+            name = printable(job.plan.listing.keys[at]) if at < len(job.plan) else "the end"
+            raise ResumeError(
+                f"the sources of {work.out} changed since packing began; the first change is at "
+                f"picture {at + 1}, now {name!r}. Put them back to go on, or give --fresh to start "
+                "anew (what was packed is then thrown away)."
+            )
+        progress.take(frame)
+    progress.resumed = progress.done
+    if progress.resumed:
+        log.info("going on with %s at picture %d of %d", work.out, progress.done + 1, len(job.plan))
+    return progress
+
+
+def _check_space(job: Job, work: Work, progress: Progress) -> None:
+    """Refuse to begin what cannot end; `jpeg` and `lossless` by their sources' size."""
+    left = len(job.plan) - progress.done
+    if job.row_shape is not None:
+        need = left * math.prod(job.row_shape)
+    elif job.codec is None:
+        need = int(job.plan.listing.sizes[progress.done :].sum())
+    else:
+        # Nothing is known before encoding; a tenth of the raw pixels is what photographs take.
+        need = left * math.prod(job.codec.shape) // 10
+    free = local.free_bytes(work.folder)
+    if need > free:
+        raise SpaceError(
+            f"{work.out} needs about {need / 1e9:.2f} GB more, and {free / 1e9:.2f} GB are free. "
+            "Make room, choose another disk, or a smaller --store (jpeg) or --size."
+        )
+
+
+def _pack(job: Job, work: Work, how: How, progress: Progress) -> None:
+    per_block, window = _blocks(job, how)
+    rows = _Rows(job.row_shape, per_block)
+    maker = _Maker(recipe_for(job.plan, job.codec, job.mask), rows)
+    starts = range(progress.done, len(job.plan), per_block)
+    blocks = (range(s, min(s + per_block, len(job.plan))) for s in starts)
+    last_sync = time.monotonic()
+    with one_opencv_thread():
+        results = in_order(blocks, maker, workers=how.workers, window=window)
+        try:
+            if how.on_progress:
+                how.on_progress(progress)
+            for tasks, outcomes, row_block in results:
+                _commit(job, work, how, progress, tasks, outcomes)
+                rows.give_back(row_block)
+                if how.on_progress:
+                    how.on_progress(progress)
+                if time.monotonic() - last_sync > _DURABLE_EVERY:
+                    work.sync()
+                    last_sync = time.monotonic()
+        finally:
+            results.close()
+
+
+def _blocks(job: Job, how: How) -> tuple[int, int]:
+    """Tasks a block, and blocks in flight, from what a sample weighs."""
+    if job.codec is not None:
+        weight = math.prod(job.codec.shape) * job.codec.dtype.itemsize
+    else:
+        weight = int(job.plan.listing.sizes.max(initial=1))
+    in_flight = max(1, min(how.buffer_size, _IN_FLIGHT // max(1, weight)))
+    per_block = max(1, min(_BLOCK, in_flight // (2 * how.workers)))
+    return per_block, max(1, min(4 * how.workers, in_flight // per_block))
+
+
+class _Rows:
+    """Memory for the rows of one block, used again and again."""
+
+    def __init__(self, shape: tuple[int, ...] | None, per_block: int) -> None:
+        self._shape = None if shape is None else (per_block, *shape)
+        self._free: list[npt.NDArray[np.uint8]] = []
+
+    def take(self) -> npt.NDArray[np.uint8] | None:
+        if self._shape is None:
+            return None
+        try:
+            return self._free.pop()
+        except IndexError:
+            return np.empty(self._shape, np.uint8)
+
+    def give_back(self, block: npt.NDArray[np.uint8] | None) -> None:
+        if block is not None:
+            self._free.append(block)
+
+
+_Block = tuple[range, list[Outcome], "npt.NDArray[np.uint8] | None"]
+
+
+class _Maker:
+    """What a thread does with a block."""
+
+    def __init__(self, recipe: Recipe, rows: _Rows) -> None:
+        self._recipe = recipe
+        self._rows = rows
+
+    def __call__(self, tasks: range, stop: threading.Event) -> _Block:
+        block = self._rows.take()
+        outcomes: list[Outcome] = []
+        for at, task in enumerate(tasks):
+            if stop.is_set():
+                raise Stopped
+            try:
+                outcomes.append(self._recipe.make(task, None if block is None else block[at]))
+            except PictureError as error:
+                outcomes.append(Refused(str(error)))
+        return tasks, outcomes, block
+
+
+def _commit(
+    job: Job, work: Work, how: How, progress: Progress, tasks: range, outcomes: list[Outcome]
+) -> None:
+    """Commit a block; with `on_error` "raise", the good ones before the first bad one."""
+    refused = [(at, o.reason) for at, o in enumerate(outcomes) if isinstance(o, Refused)]
+    bad, reason = refused[0] if refused else (None, "")
+    if how.on_error.action == "raise":
+        outcomes = outcomes[:bad]
+    if outcomes:
+        frame, payload = frame_of(
+            outcomes,
+            ends=work.ends,
+            before=progress.sums,
+            wide=() if job.codec is not None else (DATA, MASK),
+            entries=job.plan.entries(tasks.start, tasks.start + len(outcomes)),
+        )
+        if how.on_error.folder is not None:
+            for at, why in refused:
+                _quarantine(job.plan, tasks.start + at, why, how.on_error.folder)
+        work.commit(frame, payload)
+        progress.take(frame)
+    if bad is not None and how.on_error.action == "raise":
+        raise _stopping_error(job, work, tasks.start + bad, reason)
+
+
+def _stopping_error(job: Job, work: Work, task: int, reason: str) -> PictureError:
+    """The error that stops the job at a bad picture, with what can be done about it."""
+    path = printable(job.plan.listing.path(task))
+    return PictureError(
+        f"{path}: {reason}. {task:,} of {len(job.plan):,} pictures before it are packed and kept "
+        f"in {work.folder}: mend or remove this one and give the same command again to go on, or "
+        "leave bad ones out with --on-error skip (or quarantine DIR)."
+    )
+
+
+def _quarantine(plan: Plan, task: int, reason: str, folder: Path) -> None:
+    """Copy a bad picture to a folder, under its own name, and say why in a list beside it.
+
+    Nothing is moved: the source stays as it is. A name that would lead out of the folder (a
+    manifest may hold "../x.jpg") loses the parts that do.
+    """
+    key = plan.listing.keys[task]
+    parts = [p for p in os.fsdecode(key).split("/") if p not in ("", ".", "..")]
+    target = folder.joinpath(*parts)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        shutil.copy2(os.fsdecode(plan.listing.path(task)), target)
+    with (folder / "reasons.jsonl").open("a", encoding="utf-8") as lines:
+        lines.write(json.dumps({"path": printable(key), "reason": reason}) + "\n")
+
+
+@contextlib.contextmanager
+def one_opencv_thread() -> Iterator[None]:
+    """Our threads each do a picture; OpenCV's own would only get in their way."""
+    import cv2
+
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
+
+
+def _named(plan: Plan, refused: list[tuple[int, str]]) -> list[tuple[str, str]]:
+    return [(printable(plan.listing.keys[task]), reason) for task, reason in refused]
+
+
+def _contents(job: Job, work: Work, record: Record) -> Any:
+    plan, options = job.plan, job.plan.options
+    found = plan.listing.take(record.kept)
+    columns = assemble.listing_columns(found.labels, found.label_names, found.keys, found.fields)
+    encoded_again = isinstance(job.codec, JpegCodec) and options.check != "decode"
+    return assemble.assemble(
+        record,
+        store=options.store,
+        key=options.key,
+        codec=job.codec,
+        columns=columns,
+        splits=assemble.split_rows(found.splits, found.split_names),
+        color=options.color,
+        measured=layout.MEASURED_INPUT if encoded_again else layout.MEASURED_STORED,
+        provenance={
+            "made_by": made_by(),
+            "options": options.to_json(),
+            "labels_from": found.labels_from,
+            "source_bytes": int(found.sizes.sum()),
+            "refused": len(record.progress.refused),
+        },
+        mask=job.mask,
+        read_side=work.read_side,
+    )
+
+
+def identity(job: Job) -> dict[str, Any]:
+    """What a job must have in common with one that was begun to go on with it."""
+    shape = None if job.codec is None else list(job.codec.shape)
+    options: dict[str, Any] = json.loads(json.dumps(job.plan.options.to_json()))
+    return {**options, "sample_shape": shape, "sides": list(job.sides), "made_by": made_by()}
+
+
+def made_by() -> dict[str, str]:
+    """The libraries whose versions shape the bytes."""
+    import cv2
+    import simplejpeg
+
+    return {
+        "celeiro": __version__,
+        "h5py": h5py.__version__,
+        "hdf5": h5py.version.hdf5_version,
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+        "simplejpeg": simplejpeg.__version__,
+    }
+
+
+def _report(job: Job, out: Path, record: Record, seconds: float, resumed: int) -> Report:
+    found = job.plan.listing.take(record.kept)
+    file_bytes = out.stat().st_size
+    return Report(
+        path=out,
+        store=job.plan.options.store,
+        samples=record.progress.kept,
+        shape=None if job.codec is None else job.codec.shape,
+        dtype="uint8",
+        classes=count_classes(found.labels, found.label_names),
+        splits={
+            name: len(rows)
+            for name, rows in assemble.split_rows(found.splits, found.split_names).items()
+        },
+        refused=_named(job.plan, record.progress.refused),
+        ignored=found.ignored,
+        file_bytes=file_bytes,
+        payload_bytes=record.progress.bytes_done,
+        source_bytes=int(found.sizes.sum()),
+        raw_bytes=assemble.raw_bytes(record, job.codec),
+        seconds=seconds,
+        resumed=resumed,
+    )

@@ -1,0 +1,283 @@
+"""One picture of the plan -> the bytes that stand for it in the file.
+
+    read -> decode -> resize -> encode -> checksum, statistics         (pixels, jpeg, lossless)
+    read -> look at the header ----------> checksum                    (encoded)
+
+The invariant: the result depends on the source's bytes and the options alone, so it does not
+matter which thread makes it, or when. All heavy calls release the GIL.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from celeiro.errors import PictureError
+from celeiro.format import pictures
+from celeiro.format.checksum import crc32c
+from celeiro.format.codecs import JpegCodec, LosslessCodec, PixelCodec
+from celeiro.packing import resize, stats
+from celeiro.packing.outcome import Made, Piece
+from celeiro.packing.pipeline import Budget
+from celeiro.packing.work import DATA
+from celeiro.storage import local
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from celeiro.format.codecs import Codec
+    from celeiro.packing.options import PackOptions
+    from celeiro.packing.plan import Plan
+
+MASK = "mask"
+"""Payload stream of the second picture beside the first."""
+BOXES = "boxes"
+"""Payload stream of the boxes that follow the resize."""
+
+# Decoded pictures that may be held at once, beside the small ones that do not count.
+_LARGE_BYTES = 8 << 20
+_BUDGET = 96 << 20
+
+
+class Recipe(Protocol):
+    """How one task of a plan is made."""
+
+    @property
+    def wide(self) -> tuple[str, ...]:
+        """Streams whose samples have sizes of their own."""
+        ...
+
+    def make(self, task: int, row: npt.NDArray[Any] | None) -> Made:
+        """Pack one task, into `row` where the store holds rows; PictureError if it is bad."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class MaskKind:
+    """What all masks of a data set have in common."""
+
+    shape: tuple[int, ...]
+    """Shape of one: (H, W), or (H, W, C)."""
+    dtype: np.dtype[Any]
+    """Type of its values."""
+
+
+@dataclass(frozen=True, slots=True)
+class SizedRecipe:
+    """Every picture becomes an array of one shape, and then what the codec makes of it."""
+
+    plan: Plan
+    """The tasks."""
+    codec: Codec
+    """Of the store; its shape is the frame's."""
+    mask: MaskKind | None = None
+    """Where pictures have masks."""
+    wide: tuple[str, ...] = ()
+    """None: everything has one shape."""
+    budget: Budget = field(default_factory=lambda: Budget(_BUDGET))
+    """Shared by the threads."""
+
+    def make(self, task: int, row: npt.NDArray[Any] | None) -> Made:
+        """Pack one picture, its mask and its boxes."""
+        options, listing = self.plan.options, self.plan.listing
+        data = _read(listing.path(task), int(listing.sizes[task]))
+        with _turn(self.budget, data, options):
+            image = pictures.decode(
+                data, color=_color(options), max_pixels=options.max_pixels, buffer=_scratch()
+            )
+            placement = self._place(image.shape[:2])
+            row = _row(self.codec.shape) if row is None else row
+            resize.apply(image, placement, out=row)
+        pieces = {DATA: piece_of(self.codec, row)}
+        if listing.masks is not None and self.mask is not None:
+            pieces[MASK] = self._mask(listing.mask_path(task), placement)
+        if listing.boxes is not None:
+            pieces[BOXES] = boxes_piece(resize.move_boxes(listing.boxes[task], placement))
+        return Made(pieces, self._sums(row, pieces[DATA]))
+
+    def _place(self, size: tuple[int, int]) -> resize.Placement:
+        target = self.codec.shape[:2]
+        options = self.plan.options
+        if options.size is None and size != target:
+            raise PictureError(
+                f"its size is {size[0]}x{size[1]}, and without --size all must be as the first, "
+                f"{target[0]}x{target[1]}. Give --size, or --store encoded"
+            )
+        return resize.place(size, target, options.resize)
+
+    def _mask(self, path: bytes, placement: resize.Placement) -> Piece:
+        assert self.mask is not None
+        data = _read(path, 0)
+        image = pictures.decode_mask(data, max_pixels=self.plan.options.max_pixels)
+        if image.dtype != self.mask.dtype or image.shape[2:] != self.mask.shape[2:]:
+            raise PictureError(
+                f"its mask is {image.dtype} {image.shape}, the first mask was "
+                f"{self.mask.dtype} {self.mask.shape}"
+            )
+        if image.shape[:2] != placement.source:
+            raise PictureError(
+                f"its mask is {image.shape[0]}x{image.shape[1]}, the picture "
+                f"{placement.source[0]}x{placement.source[1]}"
+            )
+        small = resize.apply(image, placement, nearest=True)
+        return piece_of(LosslessCodec(self.mask.shape, self.mask.dtype), small)
+
+    def _sums(self, row: npt.NDArray[Any], piece: Piece) -> stats.Sums:
+        if isinstance(self.codec, JpegCodec) and self.plan.options.check == "decode":
+            row = self.codec.decode(bytes(piece.data))
+        return stats.sums_of(row)
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedRecipe:
+    """Every picture stays the bytes that it was; only its header is looked at."""
+
+    plan: Plan
+    """The tasks."""
+    wide: tuple[str, ...] = (DATA, MASK)
+    """Pictures and masks have sizes of their own."""
+    budget: Budget = field(default_factory=lambda: Budget(_BUDGET))
+    """Shared by the threads."""
+
+    def make(self, task: int, row: npt.NDArray[Any] | None) -> Made:
+        """Take one picture, its mask and its boxes over."""
+        del row  # nothing here has a row of fixed size
+        options, listing = self.plan.options, self.plan.listing
+        data = _read(listing.path(task), int(listing.sizes[task]))
+        header = pictures.check(data, max_pixels=options.max_pixels)
+        sums = stats.NOTHING
+        if options.check == "decode":
+            with _turn(self.budget, data, options):
+                image = pictures.decode(data, max_pixels=options.max_pixels, buffer=_scratch())
+                sums = stats.sums_of(image)
+        placement = self._shrunk(header.upright)
+        if placement is None:
+            shape = (*header.upright, 3)
+            pieces = {DATA: Piece(data, len(data), crc32c(data), shape, header.orientation)}
+        else:
+            pieces = {DATA: self._encode_again(data, placement)}
+        if listing.masks is not None:
+            pieces[MASK] = self._mask(listing.mask_path(task), header.upright, placement)
+        if listing.boxes is not None:
+            boxes = listing.boxes[task]
+            boxes = boxes if placement is None else resize.move_boxes(boxes, placement)
+            pieces[BOXES] = boxes_piece(boxes)
+        return Made(pieces, sums)
+
+    def _shrunk(self, size: tuple[int, int]) -> resize.Placement | None:
+        longest = self.plan.options.max_side
+        if longest is None or max(size) <= longest:
+            return None
+        height, width = (max(1, round(side * longest / max(size))) for side in size)
+        return resize.place(size, (height, width), "stretch")
+
+    def _encode_again(self, data: bytes, placement: resize.Placement) -> Piece:
+        options = self.plan.options
+        with _turn(self.budget, data, options):
+            image = pictures.decode(data, max_pixels=options.max_pixels, buffer=_scratch())
+            small = resize.apply(image, placement)
+        shape = (*placement.target, 3)
+        piece = piece_of(JpegCodec(shape, options.quality, options.subsampling), small)
+        return Piece(piece.data, piece.length, piece.crc, shape, 1, True)
+
+    def _mask(
+        self, path: bytes, size: tuple[int, int], placement: resize.Placement | None
+    ) -> Piece:
+        options = self.plan.options
+        data = _read(path, 0)
+        header = pictures.check(data, max_pixels=options.max_pixels)
+        if header.upright != size:
+            raise PictureError(
+                f"its mask is {header.upright[0]}x{header.upright[1]}, the picture "
+                f"{size[0]}x{size[1]}"
+            )
+        shape = (*header.upright, header.channels)
+        if placement is None:
+            return Piece(data, len(data), crc32c(data), shape, header.orientation)
+        image = pictures.decode_mask(data, max_pixels=options.max_pixels)
+        small = resize.apply(image, placement, nearest=True)
+        png = _png(small)
+        return Piece(png, len(png), crc32c(png), (*placement.target, shape[2]), 1, True)
+
+
+def recipe_for(plan: Plan, codec: Codec | None, mask: MaskKind | None) -> Recipe:
+    """The recipe of the plan's store."""
+    return EncodedRecipe(plan) if codec is None else SizedRecipe(plan, codec, mask)
+
+
+def codec_for(options: PackOptions, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Codec:
+    """The codec of a store with samples of one shape."""
+    match options.store:
+        case "jpeg":
+            return JpegCodec(shape, options.quality, options.subsampling, dtype)
+        case "lossless":
+            return LosslessCodec(shape, dtype, options.compressor)
+        case _:
+            return PixelCodec(shape, dtype)
+
+
+def piece_of(codec: Codec, sample: npt.NDArray[Any]) -> Piece:
+    """The stored bytes of one sample, with their checksum."""
+    data = codec.encode(sample)
+    return Piece(data, memoryview(data).nbytes, crc32c(data))
+
+
+def boxes_piece(boxes: npt.NDArray[np.float64]) -> Piece:
+    """Boxes (n, 4) as little-endian float64."""
+    data = np.ascontiguousarray(boxes, "<f8").tobytes()
+    return Piece(data, len(data), crc32c(data))
+
+
+def _read(path: bytes, size: int) -> bytes:
+    try:
+        return local.read_file(path, size)
+    except OSError as error:
+        raise PictureError(f"cannot be read ({error.strerror})") from error
+
+
+def _turn(budget: Budget, data: bytes, options: PackOptions) -> Budget.Grant:
+    """Wait for a turn if the picture is large; the header says so in a microsecond."""
+    if len(data) < _LARGE_BYTES >> 6:
+        # 128 KB of file may still be a large picture, but then a very plain one; the common
+        # small photograph is not looked at twice.
+        return budget.take(0)
+    header = pictures.read_header(data)
+    pixels = header.height * header.width
+    if pixels > options.max_pixels:
+        # Refused with the right words by whoever decodes.
+        return budget.take(0)
+    size = pixels * 3
+    return budget.take(size if size > _LARGE_BYTES else 0)
+
+
+def _color(options: PackOptions) -> Any:
+    return options.color
+
+
+_local = threading.local()
+
+
+def _scratch() -> bytearray:
+    """Memory of this thread to decode into: page faults of fresh memory cost 50 µs a picture."""
+    if not hasattr(_local, "scratch"):
+        _local.scratch = bytearray(4 << 20)
+    scratch: bytearray = _local.scratch
+    return scratch
+
+
+def _row(shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    """Memory of this thread to resize into, where the bytes are encoded from it at once."""
+    row: npt.NDArray[np.uint8] | None = getattr(_local, "row", None)
+    if row is None or row.shape != shape:
+        row = _local.row = np.empty(shape, np.uint8)
+    return row
+
+
+def _png(image: npt.NDArray[Any]) -> bytes:
+    import cv2
+
+    _, data = cv2.imencode(".png", image)
+    return bytes(data.tobytes())

@@ -1,0 +1,1 @@
+"""Where the bytes live, and the calls that differ between operating systems."""

@@ -1,0 +1,89 @@
+"""Tiny pictures made on the fly, and how Hypothesis behaves here and in CI."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+# No deadline and no health check on speed: the machines are shared and noisy.
+settings.register_profile("dev", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# In CI the same examples every time, and the line that replays a failure.
+settings.register_profile("ci", settings.get_profile("dev"), derandomize=True, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+class PhotoFolder(Protocol):
+    """Make `n` pictures below a new folder and return the folder."""
+
+    def __call__(
+        self,
+        n: int,
+        classes: tuple[str, ...] = ("cat", "dog"),
+        size: tuple[int, int] = (40, 48),
+        *,
+        flat: bool = True,
+        kind: Literal["jpg", "png"] = "jpg",
+        name: str = "photos",
+        seed: int = 0,
+    ) -> Path: ...
+
+
+@pytest.fixture
+def photo_folder(tmp_path: Path) -> PhotoFolder:
+    """A factory: `photo_folder(6)` holds cat.0.jpg, dog.1.jpg, cat.2.jpg, ...
+
+    With `flat=False` cat/0.jpg, dog/1.jpg, ...; with no classes 0.jpg, 1.jpg, ...
+    The same arguments give the same bytes.
+    """
+
+    def make(
+        n: int,
+        classes: tuple[str, ...] = ("cat", "dog"),
+        size: tuple[int, int] = (40, 48),
+        *,
+        flat: bool = True,
+        kind: Literal["jpg", "png"] = "jpg",
+        name: str = "photos",
+        seed: int = 0,
+    ) -> Path:
+        root = tmp_path / name
+        root.mkdir()
+        rng = np.random.default_rng(seed)
+        for i in range(n):
+            label = classes[i % len(classes)] if classes else ""
+            stem = f"{label}{'.' if flat else '/'}{i}" if label else str(i)
+            path = root / f"{stem}.{kind}"
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(encode(photo(rng, size), kind))
+        return root
+
+    return make
+
+
+def photo(rng: np.random.Generator, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Soft patches of colour with a little noise: compresses like a photograph does."""
+    import cv2
+
+    height, width = size
+    patches = rng.integers(0, 256, (4, 4, 3)).astype(np.float32)
+    image = cv2.resize(patches, (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.clip(image + rng.normal(0, 4, image.shape), 0, 255).astype(np.uint8)
+
+
+def encode(image: npt.NDArray[np.uint8], kind: Literal["jpg", "png"]) -> bytes:
+    """The bytes of a picture file; `image` is RGB."""
+    import cv2
+    import simplejpeg
+
+    if kind == "jpg":
+        return simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality=90)
+    return cv2.imencode(".png", image[..., ::-1])[1].tobytes()
