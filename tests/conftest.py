@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
-from typing import TYPE_CHECKING, Literal, Protocol
+import subprocess
+import sys
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
     import numpy.typing as npt
 
@@ -87,3 +93,56 @@ def encode(image: npt.NDArray[np.uint8], kind: Literal["jpg", "png"]) -> bytes:
     if kind == "jpg":
         return simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality=90)
     return cv2.imencode(".png", image[..., ::-1])[1].tobytes()
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a child of the nursery ended."""
+
+    killed: bool
+    """By SIGKILL."""
+    result: Any
+    """What its code left in `result`."""
+    error: str | None
+    """The name of the exception that ended it."""
+    message: str | None
+    """What that exception said."""
+
+
+class Nursery:
+    """Runs Python in processes of their own, and kills them on request; see nursery.py."""
+
+    def __init__(self) -> None:
+        script = Path(__file__).with_name("nursery.py")
+        # One thread: what is forked has no others.
+        alone = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        path = os.pathsep.join(p for p in sys.path if p)
+        self._process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", str(script)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | alone | {"PYTHONPATH": path},
+            text=True,
+        )
+
+    def run(self, code: str, *, kill_after: float | None = None, **names: Any) -> End:
+        """Run `code` with `names` (numbers and strings), or until `kill_after` seconds."""
+        order = {"code": textwrap.dedent(code), "names": names, "kill_after": kill_after}
+        self._process.stdin.write(json.dumps(order, default=str) + "\n")
+        self._process.stdin.flush()
+        return End(**json.loads(self._process.stdout.readline()))
+
+    def close(self) -> None:
+        """End the process."""
+        with self._process:
+            self._process.stdin.close()
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    """Processes that may be killed: `nursery.run("celeiro.pack(...)", kill_after=0.1)`."""
+    if not hasattr(os, "fork"):
+        pytest.skip("needs os.fork")
+    nursery = Nursery()
+    yield nursery
+    nursery.close()

@@ -20,7 +20,7 @@ import numpy as np
 from celeiro.errors import ExistsError, OptionError, ResumeError, RowError
 from celeiro.format import layout
 from celeiro.packing.options import PackOptions
-from celeiro.packing.rows import Kind, RowWriter, split_rows_of
+from celeiro.packing.rows import Kind, LabelKind, RowWriter, plain_label, split_rows_of
 from celeiro.packing.work import unfinished
 
 if TYPE_CHECKING:
@@ -120,15 +120,14 @@ class HDF5Dataset:
         self.output_path = Path(os.path.abspath(output_path))
         self.buffer_size = buffer_size
         self.buffer: dict[str, list[Any]] = {"data": [], "labels": []}
-        self._options = PackOptions(store=store, key=data_key, quality=quality)
-        self._color: layout.Color = color
+        self._options = PackOptions(store=store, key=data_key, quality=quality, color=color)
         self._overwrite = overwrite
         self._resume = resume
         self._fresh = fresh
-        self._dtype = None if dtype is None else np.dtype(dtype)
+        self._dtype = None if dtype is None else Kind((), np.dtype(dtype)).dtype
         self._names: tuple[str, ...] = ()
         self._writer: RowWriter | None = None
-        self._labelled: bool | None = None
+        self._label_kind: LabelKind | None = None
         self._closed = False
         begun = unfinished(self.output_path, overwrite=overwrite)
         if begun is not None and resume and not fresh:
@@ -162,7 +161,9 @@ class HDF5Dataset:
     def store_class_labels(self, class_labels: Iterable[str]) -> None:
         """Keep the names of the classes 0, 1, …, as the data set ``label_names``."""
         self._open_or_fail()
-        self._names = tuple(str(name) for name in class_labels)
+        self._names = tuple(
+            name.decode() if isinstance(name, bytes) else str(name) for name in class_labels
+        )
         if self._writer is not None:
             self._writer.work.keep("label_names", list(self._names))
 
@@ -185,17 +186,25 @@ class HDF5Dataset:
                 f"{len(batch)} rows for the {room} that are left of {self.dims[0]}: nothing was "
                 f"added. Make dims larger than {self.dims}."
             )
-        kind = self._kind(batch)
-        first = self.idx + len(self.buffer["data"])
-        for at, row in enumerate(batch):
-            if reason := kind.misfit(row):
-                raise RowError(f"row {first + at}: {reason}. Nothing of this call was added.")
+        if not batch:
+            return
+        kind, label_kind = self._kinds(batch, targets)
+        for at, (row, target) in enumerate(zip(batch, targets, strict=True)):
+            if reason := kind.misfit(row) or label_kind.misfit(target):
+                raise RowError(f"row {len(self) + at}: {reason}. Nothing of this call was added.")
         self._begin(kind)
-        for row, target in zip(batch, targets, strict=True):
-            self.buffer["data"].append(np.array(row, kind.dtype))
-            self.buffer["labels"].append(target)
-            if len(self.buffer["data"]) >= self.buffer_size:
-                self._write()
+        self._label_kind = label_kind
+        rest = iter(list(zip(batch, targets, strict=True)))
+        try:
+            for row, target in rest:
+                self._append(row, target)
+                if len(self.buffer["data"]) >= self.buffer_size:
+                    self._write()
+        except BaseException:
+            # The disk is full, say: what was added stays added, and `flush` tries again.
+            for row, target in rest:
+                self._append(row, target)
+            raise
 
     def flush(self) -> None:
         """Write what is buffered; once this returns, no kill and no power cut loses it."""
@@ -235,9 +244,10 @@ class HDF5Dataset:
         trace: TracebackType | None,
     ) -> None:
         """Close on success; after an exception keep what can be gone on with."""
-        if kind is None:
-            self.close()
-        else:
+        try:
+            if kind is None:
+                self.close()
+        finally:
             self._let_go()
 
     def __len__(self) -> int:
@@ -263,7 +273,6 @@ class HDF5Dataset:
     def _batch(self, rows: Any, labels: Any) -> tuple[list[npt.NDArray[Any]], list[Any]]:
         """Rows and labels as two lists of one length."""
         batch, single = split_rows_of(rows, len(self.dims) - 1)
-        self._check_labelled(labels is not None, bool(batch))
         if labels is None:
             return batch, [None] * len(batch)
         targets = [labels] if single and np.ndim(labels) == 0 else list(labels)
@@ -274,25 +283,28 @@ class HDF5Dataset:
                 f"{len(batch)} rows and {len(targets)} labels: wanted one each. "
                 "Nothing of this call was added."
             )
-        return batch, targets
+        return batch, [self._target(len(self) + at, target) for at, target in enumerate(targets)]
 
-    def _check_labelled(self, labelled: bool, any_rows: bool) -> None:
-        if self._labelled is None and any_rows:
-            self._labelled = labelled
-        elif any_rows and labelled != self._labelled:
-            raise RowError(
-                f"row {len(self)}: {'a label' if labelled else 'no label'}, and the rows before "
-                f"it have {'none' if labelled else 'one each'}. Nothing of this call was added."
-            )
+    def _target(self, row: int, label: Any) -> npt.NDArray[Any] | None:
+        try:
+            return plain_label(label)
+        except RowError as error:
+            raise RowError(f"row {row}: {error}. Nothing of this call was added.") from None
 
-    def _kind(self, batch: list[npt.NDArray[Any]]) -> Kind:
-        """The kind that all rows have: that of the first, in the shape of `dims`."""
+    def _kinds(
+        self, batch: list[npt.NDArray[Any]], targets: list[npt.NDArray[Any] | None]
+    ) -> tuple[Kind, LabelKind]:
+        """What all rows and all labels are: as the first ones, in the shape of `dims`."""
+        label_kind = self._label_kind or LabelKind.of(targets[0])
         if self._writer is not None:
-            return self._writer.kind
-        shape = self.dims[1:]
-        if not batch:
-            return Kind(shape, self._dtype or np.dtype(np.uint8))
-        return Kind(shape, self._dtype or Kind.of(batch[0]).dtype)
+            return self._writer.kind, label_kind
+        return Kind(self.dims[1:], self._dtype or batch[0].dtype), label_kind
+
+    def _append(self, row: npt.NDArray[Any], target: npt.NDArray[Any] | None) -> None:
+        assert self._writer is not None
+        self.buffer["data"].append(np.array(row, self._writer.kind.dtype))
+        single = target is None or not target.ndim
+        self.buffer["labels"].append(target.item() if target is not None and single else target)
 
     def _begin(self, kind: Kind) -> None:
         if self._writer is None:
@@ -302,7 +314,7 @@ class HDF5Dataset:
                 kind,
                 total=self.dims[0],
                 identity={"dims": list(self.dims)},
-                color=self._color,
+                color=self._options.color,
                 overwrite=self._overwrite,
                 resume=self._resume,
                 fresh=self._fresh,
@@ -323,16 +335,22 @@ class HDF5Dataset:
         self._begin(kind)
         assert self._writer is not None
         self._names = tuple(self._writer.work.kept("label_names") or ())
-        if self.idx:
-            self._labelled = len(self._written_labels()) > 0
+        self._label_kind = self._writer.label_kind
 
     def _write(self) -> None:
         """Commit the buffer: safe from a kill, and after `flush` from a power cut."""
         if self._writer is None or not self.buffer["data"]:
             return
+        before = self.idx
         rows = list(zip(self.buffer["data"], self.buffer["labels"], strict=True))
-        self._writer.write(rows, buffer_size=max(self.buffer_size, len(rows)))
-        self.buffer = {"data": [], "labels": []}
+        try:
+            self._writer.write(rows, buffer_size=max(self.buffer_size, len(rows)))
+        except BaseException:
+            self._writer.reload()
+            raise
+        finally:
+            for column in self.buffer.values():
+                del column[: self.idx - before]
 
     def _written_labels(self) -> npt.NDArray[Any]:
         if self._writer is None or self._closed:

@@ -10,8 +10,7 @@ import pytest
 
 from celeiro.errors import MissingExtraError, OptionError, SourceError
 from celeiro.packing.listing import NO_SPLIT, Ragged
-from celeiro.packing.sources import list_source
-from celeiro.packing.sources import manifest as module
+from celeiro.packing.sources import columns, list_source
 from celeiro.packing.sources.manifest import list_manifest
 
 
@@ -136,7 +135,9 @@ def test_a_folder_in_place_of_a_picture_names_its_row(csv_of, tmp_path):
         (",path\n0,a.jpg\n", "column 1 has no name.*index=False"),
         ("path,a,a\na.jpg,1,2\n", "two columns are named 'a'"),
         ("path,a/b\na.jpg,1\n", "column 'a/b' cannot be stored under this name"),
-        ("path,idade.x\na.jpg,1\n", "column 'idade.x' cannot be stored"),
+        ("path,idade.x\na.jpg,1\n", "column 'idade.x' cannot be stored.*neither '/' nor '.'"),
+        ("path,a\tb\na.jpg,1\n", r"column 'a\\tb' cannot be stored"),
+        ("path,n_offsets\na.jpg,1\n", "'n_offsets' ends like.*_offsets, _shapes, _orientations"),
         ("path,a\na.jpg,1\nb.jpg\n", "line 3 has 1 cells, the first line has 2"),
         ("path,a\na.jpg,1,2\n", "line 2 has 3 cells"),
         ('path,a\na.jpg,"1\nb.jpg,2\n', "line 3: .*Mend the quotes"),
@@ -302,6 +303,13 @@ def test_a_gap_among_numbers_is_not_a_number(json_of, values):
     assert np.isnan(field[1])
 
 
+def test_a_column_may_be_named_in_any_script(csv_of):
+    names = ["rótulo", "年齢", "3 dias (após)", "e\u0301", "é"]
+    listing = csv_of(f"path,{','.join(names)}\na.jpg,1,2,3,4,5\n")
+    assert list(listing.fields) == names  # nothing is normalised
+    assert [column.tolist() for column in listing.fields.values()] == [[1], [2], [3], [4], [5]]
+
+
 def test_lists_of_several_lengths_are_ragged(json_of):
     for values, dtype in (([[1], [], None, [2, 3]], "<i8"), ([[1.5], [], None, [2, 3]], "<f8")):
         field = json_of(*[{"path": "a.jpg", "f": value} for value in values]).fields["f"]
@@ -335,7 +343,7 @@ def test_fields_that_cannot_be_stored_name_their_row(json_of, values, message):
 
 
 def test_text_too_wide_to_store_is_refused(json_of, monkeypatch):
-    monkeypatch.setattr(module, "_MAX_FIXED_BYTES", 100)
+    monkeypatch.setattr(columns, "_MAX_FIXED_BYTES", 100)
     with pytest.raises(SourceError, match=r"line 2 \(b.jpg\): caption has 51 bytes, and 2 rows"):
         json_of({"path": "a.jpg", "caption": "x"}, {"path": "b.jpg", "caption": "x" * 51})
 

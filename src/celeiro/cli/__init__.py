@@ -40,16 +40,27 @@ def _root(
 def main() -> None:
     """Entry point of the command `celeiro`."""
     try:
-        app(joined(sys.argv[1:]))
+        app(joined(sys.argv[1:]), prog_name="celeiro")
     except OptionError as error:
         say(f"celeiro: {error}")
         sys.exit(2)
-    except (CeleiroError, OSError) as error:
+    except CeleiroError as error:
         say(f"celeiro: {error}")
+        sys.exit(1)
+    except OSError as error:
+        say(f"celeiro: {_in_words(error)}")
         sys.exit(1)
     except KeyboardInterrupt:
         say("celeiro: stopped.")
         sys.exit(130)
+
+
+def _in_words(error: OSError) -> str:
+    """What the system refused, without its number."""
+    if error.filename is None or error.strerror is None:
+        return str(error)
+    name = error.filename
+    return f"{name if isinstance(name, str) else repr(name)}: {error.strerror}."
 
 
 __all__ = ["app", "main"]

@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
-import json
-import sys
+import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from celeiro.cli.forecast import tell_forecast
 from celeiro.cli.progress import watched
-from celeiro.cli.words import counts, print_out, say, size_of, time_of
+from celeiro.cli.words import (
+    counts,
+    number_of,
+    print_json,
+    rate_of,
+    say,
+    share_of,
+    size_of,
+    table,
+    time_of,
+)
 from celeiro.errors import OptionError
 from celeiro.format.pictures import DEFAULT_MAX_PIXELS
-from celeiro.packing import estimate as estimates
 from celeiro.packing import pack as packing
-from celeiro.packing.options import PackOptions, parse_size, parse_split
+from celeiro.packing.estimate import estimate, forecast
 from celeiro.packing.pipeline import available_cores
-from celeiro.packing.work import work_folder
+from celeiro.packing.work import unfinished, work_folder
 
 if TYPE_CHECKING:
-    from celeiro.packing.estimate import Forecast
+    from collections.abc import Callable, Iterator
+
+    from celeiro.cli.progress import Watch
+    from celeiro.packing.job import Job
     from celeiro.packing.outcome import Progress
     from celeiro.packing.report import Report
+
+# Classes that are counted one by one when all is done; --json and --dry-run tell more.
+_MOST_CLASSES = 8
 
 
 def pack(
@@ -34,61 +49,94 @@ def pack(
     size: Annotated[
         str | None,
         typer.Option(
-            help="HEIGHTxWIDTH, or one number for a square; without it pictures keep their sizes."
+            metavar="HxW",
+            help="Height and width, such as 256x320, or one number for a square; without it "
+            "pictures keep their sizes.",
         ),
     ] = None,
     store: Annotated[
         str | None,
         typer.Option(
-            help="pixels, jpeg, lossless or encoded [default: encoded; with --size pixels]."
+            metavar="pixels|jpeg|lossless|encoded",
+            help="How pictures stand in the file. [default: encoded; with --size: pixels]",
         ),
     ] = None,
     resize: Annotated[
         str,
         typer.Option(
+            metavar="stretch|crop|pad|fit",
             help="stretch; crop (cover, keep the centre); pad (whole picture, zeros around); "
-            "fit (pad, never enlarged)."
+            "fit (pad, never enlarged).",
         ),
     ] = "stretch",
-    labels: Annotated[str, typer.Option(help="auto, folder, name, none, or a manifest.")] = "auto",
+    labels: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|folder|name|none|MANIFEST",
+            help="The first folder's name; the text before the first dot of the file's name; "
+            "none; or the columns of a table.",
+        ),
+    ] = "auto",
     label_pattern: Annotated[
         str | None,
-        typer.Option(help="Regular expression with one group, searched in each path: the class."),
+        typer.Option(
+            metavar="REGEX", help="With one group, searched in each path: the group is the class."
+        ),
     ] = None,
-    key: Annotated[str, typer.Option(help="Name of the samples' data set.")] = "imagens",
+    key: Annotated[
+        str, typer.Option(metavar="NAME", help="Of the data set of the pictures.")
+    ] = "imagens",
     bgr: Annotated[bool, typer.Option("--bgr", help="Blue first, as OpenCV reads.")] = False,
     gray: Annotated[bool, typer.Option("--gray", help="One channel.")] = False,
-    quality: Annotated[int, typer.Option(help="Of JPEGs made here, 1 to 100.")] = 90,
-    subsampling: Annotated[str, typer.Option(help="Of JPEGs made here: 444, 422, 420.")] = "420",
-    compressor: Annotated[str, typer.Option(help="Of lossless: zstd or gzip.")] = "zstd",
+    quality: Annotated[
+        int, typer.Option(metavar="1..100", help="Of JPEGs that are made here.")
+    ] = 90,
+    subsampling: Annotated[
+        str, typer.Option(metavar="444|422|420", help="Of JPEGs that are made here.")
+    ] = "420",
+    compressor: Annotated[
+        str, typer.Option(metavar="zstd|gzip", help="Of --store lossless.")
+    ] = "zstd",
     max_side: Annotated[
         int | None,
         typer.Option(
-            help="With encoded: pictures with a longer side are shrunk and encoded again."
+            metavar="N",
+            help="With --store encoded: pictures with a longer side are shrunk to it, and become "
+            "JPEGs.",
         ),
     ] = None,
     split: Annotated[
-        str | None, typer.Option(help="Such as train=0.8,val=0.1,test=0.1; stratified by class.")
+        str | None,
+        typer.Option(
+            metavar="NAME=FRACTION,...",
+            help="Draw splits, each class alike, such as train=0.8,val=0.1,test=0.1.",
+        ),
     ] = None,
-    shuffle: Annotated[bool, typer.Option("--shuffle", help="Store in random order.")] = False,
-    seed: Annotated[int, typer.Option(help="Of --split and --shuffle.")] = 0,
+    shuffle: Annotated[bool, typer.Option("--shuffle", help="Store in a random order.")] = False,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of --split and --shuffle.")] = 0,
     check: Annotated[
-        str, typer.Option(help="header, or decode: every stored picture, and statistics of that.")
+        str,
+        typer.Option(
+            metavar="header|decode",
+            help="decode: see that each picture decodes, and take mean and deviation of what is "
+            "stored.",
+        ),
     ] = "header",
     max_pixels: Annotated[
-        int, typer.Option(help="Larger pictures are refused before they are decoded.")
+        int, typer.Option(metavar="N", help="Larger pictures are refused undecoded.")
     ] = DEFAULT_MAX_PIXELS,
     on_error: Annotated[
         str,
         typer.Option(
-            metavar="raise|skip|'quarantine DIR'",
+            metavar="raise|skip|quarantine DIR",
             help="Stop at the first bad picture; leave bad ones out; or copy them to DIR as well.",
         ),
     ] = "raise",
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", help="Tell what would be packed, and each store's size and time."
+            "--dry-run",
+            help="Tell what would be packed, and each store's size and time; write nothing.",
         ),
     ] = False,
     overwrite: Annotated[
@@ -97,8 +145,12 @@ def pack(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Throw away what an interrupted run packed.")
     ] = False,
-    workers: Annotated[int | None, typer.Option(help="Threads [default: cores].")] = None,
-    buffer_size: Annotated[int, typer.Option(help="Samples in memory at once.")] = 500,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", help="Threads. [default: one a core]")
+    ] = None,
+    buffer_size: Annotated[
+        int, typer.Option(metavar="N", help="Pictures in memory at once, at most.")
+    ] = 500,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
@@ -108,46 +160,39 @@ def pack(
 
     Example:
 
-      celeiro pack photos/ photos.h5 --size 256 --store jpeg --split train=0.9,val=0.1
+      celeiro pack photos/ photos.h5 --size 256 --store jpeg
     """
+    options = packing.options_of(
+        source, size=size, store=store, key=key, resize=resize, color=_color(bgr, gray),
+        quality=quality, subsampling=subsampling, compressor=compressor, max_side=max_side,
+        split=split, shuffle=shuffle, seed=seed, check=check, max_pixels=max_pixels,
+    )  # fmt: skip
     action, folder = _on_error(on_error)
-    choices: dict[str, Any] = {
-        "size": size, "store": store, "key": key, "resize": resize, "color": _color(bgr, gray),
-        "quality": quality, "subsampling": subsampling, "compressor": compressor,
-        "max_side": max_side, "split": split, "shuffle": shuffle, "seed": seed,
-        "check": check, "max_pixels": max_pixels,
-    }  # fmt: skip
-    named: dict[str, Any] = {"labels": labels, "label_pattern": label_pattern}
+    how = packing.how_of(
+        workers=workers, buffer_size=buffer_size, on_error=action, quarantine=folder
+    )
+    target = Path(os.path.abspath(out))
+    if not dry_run:
+        unfinished(target, overwrite=overwrite)  # a name that is taken is told at once
+    seen: list[Progress] = []
+    try:
+        with watched(quiet=quiet) as watch:
+            watch.begin(f"listing {source}")
+            job = packing.prepare(source, options, labels=labels, label_pattern=label_pattern)
+            if dry_run:
+                watch.begin("trying each store")
+                told = forecast(job, workers=how.workers)
+            else:
+                watch.begin("packing")
+                showing = replace(how, on_progress=_shower(job, watch, seen, quiet=quiet))
+                report = packing.pack_job(job, target, showing, overwrite=overwrite, fresh=fresh)
+    except KeyboardInterrupt:
+        _tell_stopped(target, seen)
+        raise typer.Exit(130) from None
     if dry_run:
-        _forecast(source, choices, named, workers or available_cores(), as_json)
-        return
-    last: list[Progress] = []
-    with watched("packing", quiet=quiet or as_json) as show:
-
-        def on_progress(progress: Progress) -> None:
-            if not last and progress.resumed and not quiet:
-                say(f"going on at picture {progress.resumed + 1:,} of {progress.total:,}")
-            if not last and not quiet:
-                _hint(source, choices, named, progress)
-            last[:] = [progress]
-            if show:
-                show(progress)
-
-        try:
-            report = packing.pack(
-                source, out, **choices, **named, on_error=action, quarantine=folder,
-                overwrite=overwrite, fresh=fresh, workers=workers, buffer_size=buffer_size,
-                on_progress=on_progress,
-            )  # fmt: skip
-        except KeyboardInterrupt:
-            if last:
-                done = f"{last[0].done:,} of {last[0].total:,} pictures are packed"
-                kept = work_folder(Path(out))
-                say(f"celeiro: stopped. {done} and kept in {kept}; the same command goes on.")
-                sys.exit(130)
-            raise
-    if as_json:
-        print_out(json.dumps(report.to_json(), indent=2, ensure_ascii=False))
+        tell_forecast(told, source, target, as_json=as_json)
+    elif as_json:
+        print_json(report.to_json())
     elif not quiet:
         _tell(report)
 
@@ -162,7 +207,8 @@ def joined(arguments: list[str]) -> list[str]:
     """
     made: list[str] = []
     for argument in arguments:
-        if made[-2:] == ["--on-error", "quarantine"] or made[-1:] == ["--on-error=quarantine"]:
+        asked = made[-2:] == ["--on-error", "quarantine"] or made[-1:] == ["--on-error=quarantine"]
+        if asked and not argument.startswith("-"):
             made[-1] += f" {argument}"
         else:
             made.append(argument)
@@ -185,91 +231,75 @@ def _color(bgr: bool, gray: bool) -> str:
     return "GRAY" if gray else "BGR" if bgr else "RGB"
 
 
-def _options(choices: dict[str, Any]) -> PackOptions:
-    """The choices of the command line, as the library takes them."""
-    size = None if choices["size"] is None else parse_size(choices["size"])
-    store = choices["store"] or ("encoded" if size is None else "pixels")
-    return PackOptions(**choices | {
-        "size": size, "store": store, "split": parse_split(choices["split"]),
-    })  # fmt: skip
+def _shower(
+    job: Job, watch: Watch, seen: list[Progress], *, quiet: bool
+) -> Callable[[Progress], None]:
+    """What is told while packing: once how it begins, and again and again how far it is."""
+
+    def show(progress: Progress) -> None:
+        if not seen:
+            seen.append(progress)
+            if not quiet:
+                _tell_begin(job, progress)
+        watch(progress)
+
+    return show
 
 
-def _hint(source: str, choices: dict[str, Any], named: dict[str, Any], progress: Progress) -> None:
-    """With the article's store, one line on what JPEGs would weigh."""
-    options = _options(choices)
-    if options.store != "pixels" or options.color == "BGR" or progress.resumed:
+def _tell_begin(job: Job, progress: Progress) -> None:
+    """Where an earlier run stopped; or, with the article's store, what JPEGs would weigh."""
+    options = job.plan.options
+    if progress.resumed:
+        say(f"going on at picture {progress.resumed + 1:,} of {progress.total:,}")
+    elif options.store == "pixels" and options.color != "BGR":
+        jpeg = packing.with_options(job, store="jpeg")
+        guess = estimate(jpeg, workers=available_cores(), sample=24, seconds=0.5)
+        if guess.file_bytes:
+            say(
+                f"pixels take {size_of(packing.raw_size(job))}; the same pictures with "
+                f"--store jpeg would take about {size_of(guess.file_bytes)}, and be sliced alike"
+            )
+
+
+def _tell_stopped(target: Path, seen: list[Progress]) -> None:
+    if not seen:
+        say("celeiro: stopped before packing began.")
         return
-    job = packing.prepare(source, replace(options, store="jpeg"), **named)
-    guess = estimates.estimate(job, workers=available_cores(), sample=24, seconds=0.5)
-    raw = packing.raw_size(job)
-    if guess.file_bytes:
-        say(
-            f"pixels: {size_of(raw)}. The same pictures with --store jpeg would take about "
-            f"{size_of(guess.file_bytes)}, and be sliced alike."
-        )
-
-
-def _forecast(
-    source: str, choices: dict[str, Any], named: dict[str, Any], workers: int, as_json: bool
-) -> None:
-    told = estimates.forecast(
-        lambda options: packing.prepare(source, options, **named),
-        _options(choices),
-        workers=workers,
+    of = "" if seen[0].total is None else f" of {seen[0].total:,}"
+    say(
+        f"celeiro: stopped. {seen[0].done:,}{of} pictures are packed and kept in "
+        f"{work_folder(target)}; the same command goes on."
     )
-    if as_json:
-        print_out(json.dumps(told.to_json(), indent=2, ensure_ascii=False))
-        return
-    for line in _forecast_lines(told):
-        print_out(line)
-
-
-def _forecast_lines(told: Forecast) -> list[str]:
-    lines = [
-        f"{told.pictures:,} pictures, {size_of(told.source_bytes)}; "
-        f"{told.ignored:,} other files passed over"
-    ]
-    if told.classes:
-        lines.append(f"classes (from {told.labels_from}): {counts(told.classes)}")
-    else:
-        lines.append("no classes")
-    if told.splits:
-        lines.append(f"splits: {counts(told.splits)}")
-    lines.append(f"{'store':<12}{'size':>10}{'time':>10}{'pictures/s':>12}")
-    for store in told.stores:
-        mark = "*" if store.store == told.store else " "
-        if store.why_not:
-            lines.append(f"{mark}{store.store:<11}{store.why_not}")
-            continue
-        bad = f"   {store.refused} of {store.sampled} tried are bad" if store.refused else ""
-        lines.append(
-            f"{mark}{store.store:<11}{size_of(store.file_bytes):>10}"
-            f"{time_of(store.seconds):>10}{store.rate:>12,.0f}{bad}"
-        )
-    lines.append("* as this command would make it; nothing was written")
-    return lines
 
 
 def _tell(report: Report) -> None:
-    rate = f"{report.rate:,.0f}/s" if report.seconds else ""
     say(
-        f"{report.path}: {report.samples:,} samples, store {report.store}, "
-        f"{size_of(report.file_bytes)} in {time_of(report.seconds)} ({rate})"
+        f"{report.path}: {number_of(report.samples, 'picture')} as {report.store}, "
+        f"{size_of(report.file_bytes)}, in {time_of(report.seconds)} ({rate_of(report.rate)})"
     )
-    parts = []
-    if report.source_bytes:
-        parts.append(f"{report.file_bytes / report.source_bytes:.2f} of the sources' size")
-    if report.raw_bytes:
-        parts.append(f"{report.file_bytes / report.raw_bytes:.3f} of raw pixels")
+    for line in table(_lines(report)):
+        say(f"  {line}")
+    for name, reason in report.refused:
+        say(f"    {name}: {reason}")
+
+
+def _lines(report: Report) -> Iterator[tuple[str, str]]:
+    sizes = {"the sources'": report.source_bytes, "raw pixels'": report.raw_bytes}
+    yield (
+        "size",
+        ", ".join(
+            f"{share_of(report.file_bytes, size)} {what} {size_of(size)}"
+            for what, size in sizes.items()
+            if size
+        ),
+    )
     if report.classes:
-        parts.append(counts(report.classes))
+        yield "classes", counts(report.classes, _MOST_CLASSES)
     if report.splits:
-        parts.append(counts(report.splits))
+        yield "splits", counts(report.splits, _MOST_CLASSES)
     if report.ignored:
-        parts.append(f"{report.ignored:,} other files passed over")
-    if parts:
-        say("  " + " · ".join(parts))
-    for name, reason in report.refused[:20]:
-        say(f"  left out: {name}: {reason}")
-    if len(report.refused) > 20:
-        say(f"  … {len(report.refused):,} left out in all; --json lists every one")
+        yield "passed over", f"{number_of(report.ignored, 'file')}, hidden or no pictures"
+    if report.resumed:
+        yield "resumed", f"{report.resumed:,} were done by an earlier run"
+    if report.refused:
+        yield "left out", f"{number_of(len(report.refused), 'bad picture')}:"

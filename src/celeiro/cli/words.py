@@ -2,19 +2,51 @@
 
 from __future__ import annotations
 
+import json
 import sys
+import textwrap
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+# Names of files and of classes reach the terminal, and may hold whatever moves its cursor or
+# colours its text: C0, DEL and C1.
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
+
+_WIDTH = 100
 
 
 def say(line: str) -> None:
-    """One line to stderr, whatever bytes it holds."""
-    encoding = sys.stderr.encoding or "utf-8"
-    sys.stderr.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    """One line to stderr, whatever it holds."""
+    _write(sys.stderr, line.translate(_CONTROLS))
 
 
-def print_out(text: str) -> None:
-    """Text to stdout, whatever bytes it holds."""
-    encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+def print_out(line: str) -> None:
+    """One line to stdout, whatever it holds."""
+    _write(sys.stdout, line.translate(_CONTROLS))
+
+
+def print_json(value: Any) -> None:
+    """A value to stdout as JSON; ASCII, so that no pipe and no terminal changes it."""
+    _write(sys.stdout, json.dumps(value, indent=2))
+
+
+def table(rows: Iterable[tuple[str, str]]) -> list[str]:
+    """Names and what there is to say of each, the longer ones on several lines.
+
+    Examples
+    --------
+    >>> table([("store", "jpeg"), ("size", "407 MB")])
+    ['store        jpeg', 'size         407 MB']
+    """
+    lines = []
+    for name, value in rows:
+        lines += textwrap.wrap(
+            value, _WIDTH, initial_indent=f"{name:<12} ", subsequent_indent=" " * 13,
+            break_long_words=False, break_on_hyphens=False,
+        ) or [name]  # fmt: skip
+    return lines
 
 
 def size_of(count: float) -> str:
@@ -22,14 +54,16 @@ def size_of(count: float) -> str:
 
     Examples
     --------
-    >>> size_of(407_123_456), size_of(812)
-    ('407 MB', '812 B')
+    >>> size_of(407_123_456), size_of(812), size_of(3_001_000)
+    ('407 MB', '812 B', '3.00 MB')
     """
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if count < 999.5 or unit == "TB":
             break
         count /= 1000
-    return f"{count:.0f} {unit}" if count >= 100 or unit == "B" else f"{count:.3g} {unit}"
+    if unit == "B" or count >= 99.95:
+        return f"{count:.0f} {unit}"
+    return f"{count:.1f} {unit}" if count >= 9.995 else f"{count:.2f} {unit}"
 
 
 def time_of(seconds: float) -> str:
@@ -37,23 +71,69 @@ def time_of(seconds: float) -> str:
 
     Examples
     --------
-    >>> time_of(7.23), time_of(754), time_of(9000)
-    ('7.2 s', '13 min', '2.5 h')
+    >>> time_of(0.01), time_of(7.23), time_of(25), time_of(130), time_of(754), time_of(9000)
+    ('< 0.1 s', '7.2 s', '25 s', '2.2 min', '13 min', '2.5 h')
     """
-    if seconds < 100:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+    if seconds < 0.1:
+        return "< 0.1 s"
+    if seconds < 99.5:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    minutes = seconds / 60
+    if minutes < 99.5:
+        return f"{minutes:.1f} min" if minutes < 9.95 else f"{minutes:.0f} min"
+    return f"{minutes / 60:.1f} h"
 
 
-def counts(of: dict[str, int], most: int = 6) -> str:
-    """Names with their counts, on one line.
+def rate_of(count: float) -> str:
+    """So many a second.
 
     Examples
     --------
-    >>> counts({"cat": 3, "dog": 4})
-    'cat 3, dog 4'
+    >>> rate_of(3712.4), rate_of(2.44)
+    ('3,712/s', '2.4/s')
+    """
+    return f"{count:,.0f}/s" if count >= 9.95 else f"{count:.1f}/s"
+
+
+def share_of(part: float, whole: float) -> str:
+    """How much of a whole something is, or how many times as much.
+
+    Examples
+    --------
+    >>> share_of(85, 100), share_of(407, 4915), share_of(4915, 580)
+    ('85 % of', '8.3 % of', '8.5 times')
+    """
+    ratio = part / whole
+    if ratio >= 1.995:
+        return f"{ratio:.1f} times"
+    return f"{100 * ratio:.0f} % of" if ratio >= 0.0995 else f"{100 * ratio:.1f} % of"
+
+
+def number_of(count: int, noun: str) -> str:
+    """A count with its noun.
+
+    Examples
+    --------
+    >>> number_of(1, "picture"), number_of(25000, "picture")
+    ('1 picture', '25,000 pictures')
+    """
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def counts(of: Mapping[str, int], most: int) -> str:
+    """Names with their counts.
+
+    Examples
+    --------
+    >>> counts({"cat": 3, "dog": 4, "owl": 5}, 2)
+    'cat 3, dog 4, … (3 in all)'
     """
     shown = [f"{name} {count:,}" for name, count in list(of.items())[:most]]
     if len(of) > most:
         shown.append(f"… ({len(of):,} in all)")
     return ", ".join(shown)
+
+
+def _write(stream: TextIO, text: str) -> None:
+    encoding = stream.encoding or "utf-8"
+    stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")

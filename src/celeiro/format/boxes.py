@@ -16,7 +16,7 @@ from celeiro.errors import PictureError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["primary_item"]
+__all__ = ["primary_item", "track_pixels"]
 
 _KNOWN = frozenset({b"ftyp", b"meta", b"mdat", b"moov", b"free", b"skip", b"uuid"})
 _ALPHA = re.compile(rb":alpha\0|:auxid:1\0")
@@ -49,6 +49,23 @@ def primary_item(data: bytes) -> tuple[dict[bytes, bytes], bool, int | None]:
         raise PictureError("damaged: the primary item states no size")
     alpha = any(name == b"auxC" and _ALPHA.search(content) for name, content in properties)
     return own, alpha, end if b"mdat" in found or b"idat" in meta else None
+
+
+def track_pixels(data: bytes) -> int:
+    """Count the pixels of the largest track: an animation decodes at its track's size."""
+    largest = 0
+    for moov in _named(data, b"moov", 0, len(data)):
+        for trak in _named(data, b"trak", *moov):
+            for _, stop in _named(data, b"tkhd", *trak):
+                width, height = struct.unpack_from(">II", data, stop - 8)  # 16.16 fixed point
+                largest = max(largest, (width >> 16) * (height >> 16))
+    return largest
+
+
+def _named(data: bytes, wanted: bytes, at: int, stop: int) -> Iterator[tuple[int, int]]:
+    for name, first, last in _boxes(data, at, stop):
+        if name == wanted:
+            yield first, last
 
 
 def _boxes(data: bytes, at: int, stop: int) -> Iterator[tuple[bytes, int, int]]:

@@ -9,6 +9,8 @@ data set and used by many threads at once.
 
 from __future__ import annotations
 
+import math
+import struct
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -17,19 +19,25 @@ import numpy as np
 import simplejpeg
 
 from celeiro.errors import FormatError, OptionError
-from celeiro.format import filters
+from celeiro.format import filters, jpeg
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     from typing_extensions import Buffer
 
-Subsampling = Literal["444", "422", "420"]
 Compressor = Literal["zstd", "gzip"]
 
 BLOSC = 32001
 """HDF5's registered number of the Blosc 1 filter."""
 GZIP = 1
 """HDF5's own deflate filter; written with its byte shuffle, as ``h5py`` does."""
+
+# Blosc 1 counts in signed 32 bits and adds up to 16 bytes.
+_BLOSC_MOST = 2**31 - 1 - 16
+# HDF5 1.10 keeps chunks below 4 GiB; deflate adds less than a thousandth to what it cannot shrink.
+_GZIP_MOST = 2**32 - 2**22
+_BLOSC_ZSTD = 4
+"""Number of the compressor in a Blosc header; in the filter's options Zstd is 5."""
 
 
 class Codec(Protocol):
@@ -63,18 +71,17 @@ class PixelCodec:
     dtype: np.dtype[Any]
     """Type of one sample's values."""
 
+    def __post_init__(self) -> None:
+        """Refuse what the format does not hold."""
+        _check_values(self)
+
     def encode(self, sample: npt.NDArray[Any]) -> Buffer:
         """The sample's own memory: nothing is copied."""
         return sample.data
 
     def decode(self, data: bytes) -> npt.NDArray[Any]:
         """A read-only view of the bytes."""
-        if len(data) != self.dtype.itemsize * int(np.prod(self.shape)):
-            raise FormatError(
-                f"a sample of {len(data)} bytes, wanted {self.dtype.itemsize * np.prod(self.shape)}"
-                f" for {self.shape} {self.dtype}: the file is damaged."
-            )
-        return np.frombuffer(data, self.dtype).reshape(self.shape)
+        return _array(self, data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +92,7 @@ class JpegCodec:
     """(H, W, 3) RGB or (H, W, 1) grey."""
     quality: int = 90
     """libjpeg's quality, 1 ≤ q ≤ 100."""
-    subsampling: Subsampling = "420"
+    subsampling: jpeg.Subsampling = "420"
     """Of the colour planes: 4:2:0 halves them both ways."""
     dtype: np.dtype[Any] = field(default_factory=lambda: np.dtype(np.uint8))
     """Always uint8."""
@@ -102,33 +109,44 @@ class JpegCodec:
                 f"store 'jpeg' holds pictures of at most 65500 pixels a side; these are "
                 f"{self.shape[0]}x{self.shape[1]}. Choose --store lossless."
             )
+        # As the filter will, when the data set is made: here nothing has been packed yet.
+        filters.jpeg_options(self.quality, self.shape[1], self.shape[0], self._color)
 
     @property
     def grey(self) -> bool:
         """Whether a sample has one channel."""
         return self.shape[2] == 1
 
+    @property
+    def _color(self) -> int:
+        return filters.MONO if self.grey else filters.RGB
+
     def encode(self, sample: npt.NDArray[Any]) -> Buffer:
         """A JPEG; the same bytes each time for the same pixels."""
-        kind = "GRAY" if self.grey else "RGB"
-        sampling = "Gray" if self.grey else self.subsampling
-        data: bytes = simplejpeg.encode_jpeg(sample, self.quality, kind, sampling, False)
-        return data
+        return jpeg.encode(sample, self.quality, self.subsampling)
 
     def decode(self, data: bytes) -> npt.NDArray[Any]:
         """The pixels, by the accurate DCT and the smooth upsampling."""
         try:
             height, width, kind, _ = simplejpeg.decode_jpeg_header(data)
-            if (height, width) != self.shape[:2] or (kind == "Gray") != self.grey:
-                raise FormatError(
-                    f"a JPEG of {height}x{width} {kind}, wanted {self.shape}: the file is damaged."
-                )
+        except ValueError as error:
+            raise FormatError(f"no JPEG ({error}): the file is damaged.") from error
+        # Looked at before decoding: what a header promises is allocated.
+        if (height, width) != self.shape[:2] or kind not in self._kinds:
+            raise FormatError(
+                f"a JPEG of {height}x{width} {kind}, wanted {self.shape}: the file is damaged."
+            )
+        try:
             image: npt.NDArray[Any] = simplejpeg.decode_jpeg(data, "GRAY" if self.grey else "RGB")
         except ValueError as error:
-            if isinstance(error, FormatError):
-                raise
-            raise FormatError(f"a JPEG that does not decode ({error}).") from error
+            raise FormatError(
+                f"a JPEG that does not decode ({error}): the file is damaged."
+            ) from error
         return image.reshape(self.shape)
+
+    @property
+    def _kinds(self) -> tuple[str, ...]:
+        return ("Gray",) if self.grey else ("YCbCr", "RGB")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +162,17 @@ class LosslessCodec:
     level: int = 5
     """1 ≤ level ≤ 9."""
 
+    def __post_init__(self) -> None:
+        """Refuse what the format or the compressor does not hold."""
+        _check_values(self)
+        most = _BLOSC_MOST if self.compressor == "zstd" else _GZIP_MOST
+        if _size(self) > most:
+            raise OptionError(
+                f"samples of {_size(self):,} bytes ({self.shape} {self.dtype}): store 'lossless' "
+                f"with {self.compressor} holds at most {most:,} bytes a sample. Cut them in "
+                "pieces, or choose --store pixels."
+            )
+
     def encode(self, sample: npt.NDArray[Any]) -> Buffer:
         """A chunk. One Blosc thread: with two the bytes differ from run to run."""
         codecs = _imagecodecs()
@@ -158,27 +187,68 @@ class LosslessCodec:
             )
             return data
         shuffled = _shuffle(np.ascontiguousarray(sample))
-        # Deflate of zlib itself: the same bytes on every machine, unlike its faster forks.
+        # Deflate of Python's own zlib: slower than its forks, but everywhere.
         import zlib
 
         return zlib.compress(shuffled, self.level)
 
     def decode(self, data: bytes) -> npt.NDArray[Any]:
         """The sample again, into memory of exactly its size."""
-        size = self.dtype.itemsize * int(np.prod(self.shape))
+        size = _size(self)
         try:
             if self.compressor == "zstd":
+                _check_blosc(data, size)
                 raw = _imagecodecs().blosc_decode(data, out=size, numthreads=1)
             else:
                 raw = _unshuffle(_inflate(data, size), self.dtype.itemsize)
         except (RuntimeError, ValueError) as error:
-            raise FormatError(f"a chunk that does not decompress ({error}).") from error
-        if len(raw) != size:
             raise FormatError(
-                f"a chunk of {len(raw)} bytes, wanted {size} for {self.shape} {self.dtype}: "
-                "the file is damaged."
-            )
-        return np.frombuffer(raw, self.dtype).reshape(self.shape)
+                f"a chunk that does not decompress ({error}): the file is damaged."
+            ) from error
+        return _array(self, raw)
+
+
+def _size(codec: Codec) -> int:
+    """Bytes of one decoded sample."""
+    return codec.dtype.itemsize * math.prod(codec.shape)
+
+
+def _check_values(codec: Codec) -> None:
+    """Refuse types that differ from machine to machine, and samples without a value."""
+    kind, itemsize = codec.dtype.kind, codec.dtype.itemsize
+    if kind not in "buifc" or itemsize > (16 if kind == "c" else 8):
+        raise OptionError(
+            f"values of type {codec.dtype}: the format holds bool, whole numbers of 8 to 64 bits, "
+            "floats of 16 to 64 and complex numbers of 64 and 128. Convert them with .astype."
+        )
+    if not _size(codec):
+        raise OptionError(f"samples of shape {codec.shape} hold no value: nothing to pack.")
+
+
+def _array(codec: Codec, data: bytes) -> npt.NDArray[Any]:
+    if len(data) != _size(codec):
+        raise FormatError(
+            f"a sample of {len(data)} bytes, wanted {_size(codec)} for {codec.shape} "
+            f"{codec.dtype}: the file is damaged."
+        )
+    return np.frombuffer(data, codec.dtype).reshape(codec.shape)
+
+
+def _check_blosc(data: bytes, size: int) -> None:
+    """ValueError where a Blosc header lies about what it holds.
+
+    The decoder trusts it: a chunk that claims to be longer than it is crashes c-blosc 1.21.
+    """
+    if len(data) < 16:
+        raise ValueError(f"{len(data)} bytes are too few for a Blosc chunk")
+    version, _, flags, _, plain, _, stored = struct.unpack_from("<BBBBIII", data)
+    if version != 2 or flags >> 5 != _BLOSC_ZSTD:
+        raise ValueError(f"a Blosc header of version {version}, compressor {flags >> 5}")
+    if plain != size or stored != len(data):
+        raise ValueError(
+            f"a Blosc header that says {stored} bytes for {plain}; "
+            f"there are {len(data)}, wanted for {size}"
+        )
 
 
 def _inflate(data: bytes, size: int) -> bytes:
@@ -222,8 +292,8 @@ def filter_pipeline(codec: Codec) -> FilterPipeline:
     match codec:
         case JpegCodec():
             height, width, _ = codec.shape
-            color = filters.MONO if codec.grey else filters.RGB
-            return ((filters.JPEG, filters.jpeg_options(codec.quality, width, height, color)),)
+            options = filters.jpeg_options(codec.quality, width, height, codec._color)
+            return ((filters.JPEG, options),)
         case LosslessCodec(compressor="zstd"):
             # Slots 0..3 (versions, type size, chunk size) are filled in by the filter itself;
             # then level, shuffle (2 = bit), compressor (5 = Zstd).

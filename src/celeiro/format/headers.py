@@ -43,7 +43,7 @@ EXTENSIONS = frozenset(
 """What a file's name ends with, in lower case, for it to count as a picture."""
 
 DEFAULT_MAX_PIXELS = 178_956_970
-"""Pixels above which a picture is refused: 512 MiB as RGB, and where Pillow suspects a bomb."""
+"""Pixels above which a picture is refused: 512 MiB as RGB, and where Pillow refuses it too."""
 
 MAX_SIDE = 1 << 20
 """Pixels a side that OpenCV reads at most."""
@@ -122,7 +122,7 @@ def _read(data: bytes) -> _Layout:
     kind = _recognise(data)
     try:
         return _READERS[kind](data)
-    except (struct.error, IndexError):  # a reader may simply reach for what is not there
+    except (struct.error, IndexError, OverflowError):  # a reader may reach for what is not there
         raise PictureError(f"cut short: its {kind} header ends at byte {len(data):,}") from None
 
 
@@ -303,6 +303,8 @@ def _bmp(data: bytes) -> _Layout:
     if size == 12:  # OS/2's
         width, height, _, depth = struct.unpack_from("<HHHH", data, 18)
         compression = stated = 0
+    elif not 36 <= size <= len(data):
+        raise PictureError(f"not a picture: begins with {data[:16]!r}, a BMP's mark but no BMP")
     else:
         width, height, _, depth, compression, stated = struct.unpack_from("<iiHHII", data, 18)
     height = abs(height)  # negative: the first row is the top one
@@ -375,7 +377,8 @@ def _tiff(data: bytes) -> _Layout:
     return _Layout(header, int(ends.max()))
 
 
-_TIFF_WANTED = frozenset({256, 257, 258, 273, 274, 277, 279, 324, 325})
+# 320 and 347, a palette and JPEG's tables, only have to be there.
+_TIFF_WANTED = frozenset({256, 257, 258, 273, 274, 277, 279, 320, 324, 325, 347})
 
 
 # AVIF and HEIC
@@ -392,7 +395,7 @@ def _heif(kind: Kind, data: bytes) -> _Layout:
     """Read the primary item's properties; its turn and mirror become one orientation."""
     item, alpha, end = boxes.primary_item(data)
     width, height = struct.unpack_from(">II", item[b"ispe"], 4)
-    pixels = height * width
+    pixels = max(height * width, boxes.track_pixels(data))
     if kind == "heic" and b"clap" in item:  # libheif cuts the encoder's padding off, libavif not
         clap = struct.unpack_from(">4I", item[b"clap"])
         width, height = clap[0] // max(clap[1], 1), clap[2] // max(clap[3], 1)

@@ -90,6 +90,10 @@ def reencoded(name: str) -> str:
     return f"{name}_reencoded"
 
 
+BESIDE: Final = (offsets, shapes, orientations, reencoded)
+"""Each gives, from the name of a data set, that of one which only tells more about it."""
+
+
 def field(name: str) -> str:
     """Path of a field beside the samples."""
     return f"{FIELDS}/{name}"

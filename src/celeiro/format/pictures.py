@@ -55,14 +55,16 @@ def decode(
     color: Color = "RGB",
     max_pixels: int = DEFAULT_MAX_PIXELS,
     buffer: bytearray | None = None,
+    header: Header | None = None,
 ) -> npt.NDArray[np.uint8]:
     """Decode the bytes of a picture file to (H, W, 3), or (H, W, 1) for GRAY.
 
     The EXIF orientation is applied, more than 8 bits become 8, alpha is dropped, and of an
     animation the first frame is taken. A JPEG that fits is decoded into `buffer`, and the array
-    is then a view of it; everything else is a fresh array.
+    is then a view of it; everything else is a fresh array. Who called `check` already hands its
+    answer on as `header`, and `max_pixels` has then been held.
     """
-    header = check(data, max_pixels=max_pixels)
+    header = header or check(data, max_pixels=max_pixels)
     try:
         pixels = _decode_as_stored(data, header, color, buffer)
         return _upright(pixels[:, :, np.newaxis] if pixels.ndim == 2 else pixels, header)
@@ -219,8 +221,8 @@ def _turbo(
 def _jpeg_core(data: bytes) -> bytes:
     """Leave out what does not make pixels: comments, profiles, bytes between the segments.
 
-    The JFIF and Adobe segments stay, for they tell the colours; JFIF's version becomes 1.1, the
-    only thing there that libjpeg warns of (a camera's 0.00 is in Dogs vs. Cats).
+    The JFIF and Adobe segments stay, for they tell the colours; JFIF's version, which libjpeg
+    warns of and uses for nothing, becomes 1.1.
     """
     parts = [b"\xff\xd8"]
     scan = len(data)
@@ -274,10 +276,10 @@ def _decode_heic(data: bytes, color: Color) -> npt.NDArray[np.uint8]:
     try:
         heif = importlib.import_module("pillow_heif")
     except ImportError:
-        raise PictureError("a HEIC needs a decoder of its own: pip install pillow-heif") from None
+        raise PictureError("a HEIC needs pillow-heif: pip install 'celeiro[heic]'") from None
     try:
         pixels = np.asarray(heif.open_heif(data, convert_hdr_to_8bit=True))
-    except (ValueError, EOFError, SyntaxError, RuntimeError, OSError) as error:
+    except Exception as error:  # damage gives IndexError and UnicodeDecodeError, among others
         raise PictureError(f"damaged heic: {error}") from None
     if pixels.dtype != np.uint8:
         raise PictureError(f"a HEIC of {pixels.dtype} samples: convert it to 8 bits first")

@@ -48,7 +48,7 @@ def orientation(block: bytes) -> int | None:
     return None
 
 
-_DTYPES = {1: "u1", 3: "u2", 4: "u4", 16: "u8"}
+_DTYPES = {1: "u1", 3: "u2", 4: "u4", 7: "u1", 16: "u8"}
 
 
 def first_directory(data: bytes, wanted: AbstractSet[int]) -> dict[int, npt.NDArray[np.uint64]]:

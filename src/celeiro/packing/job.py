@@ -9,11 +9,11 @@ The threads share nothing but the plan; only the calling thread writes.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import logging
 import math
 import os
-import shutil
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ import h5py
 import numpy as np
 
 from celeiro._version import __version__
-from celeiro.errors import OptionError, PictureError, ResumeError, SourceError, SpaceError
+from celeiro.errors import OptionError, PictureError, ResumeError, SourceError
 from celeiro.format import layout
 from celeiro.format.codecs import JpegCodec, PixelCodec
 from celeiro.packing import assemble
@@ -53,8 +53,6 @@ log = logging.getLogger(__name__)
 _IN_FLIGHT = 96 << 20
 # Tasks that a thread takes at a time: enough that the hand-over (50 µs) does not count.
 _BLOCK = 16
-# How often everything so far is put on the disk itself, seconds: what a power cut can take.
-_DURABLE_EVERY = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +72,10 @@ class OnError:
             )
         if (self.action == "quarantine") != (self.folder is not None):
             raise OptionError("on_error 'quarantine' goes with a folder to copy bad pictures to.")
+        if self.folder is not None and self.folder.exists() and not self.folder.is_dir():
+            raise OptionError(
+                f"quarantine {str(self.folder)!r} is a file; wanted a folder to copy to."
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,7 @@ def run(job: Job, work: Work, how: How) -> Report:
         Within a second, or the picture in hand; everything committed stays.
     """
     began = time.perf_counter()
+    _check_quarantine(job, how)
     progress = _resume(job, work)
     if not work.published:
         _check_space(job, work, progress)
@@ -145,6 +148,19 @@ def run(job: Job, work: Work, how: How) -> Report:
     contents = _contents(job, work, record)
     work.publish(lambda fd: write_structure(fd, contents))
     return _report(job, work.out, record, time.perf_counter() - began, progress.resumed)
+
+
+def _check_quarantine(job: Job, how: How) -> None:
+    """Refuse one below the source: the next run would find the bad pictures there once more."""
+    folder, found = how.on_error.folder, job.plan.listing
+    if folder is None or found.labels_from == "manifest":
+        return
+    root = found.root.resolve()
+    if folder.resolve().is_relative_to(root):
+        raise OptionError(
+            f"quarantine {str(folder)!r} stands in the source {str(root)!r}, where its pictures "
+            "would be found again. Choose a folder outside."
+        )
 
 
 def _resume(job: Job, work: Work) -> Progress:
@@ -181,21 +197,15 @@ def _check_space(job: Job, work: Work, progress: Progress) -> None:
     else:
         # Nothing is known before encoding; a tenth of the raw pixels is what photographs take.
         need = left * math.prod(job.codec.shape) // 10
-    free = local.free_bytes(work.folder)
-    if need > free:
-        raise SpaceError(
-            f"{work.out} needs about {need / 1e9:.2f} GB more, and {free / 1e9:.2f} GB are free. "
-            "Make room, choose another disk, or a smaller --store (jpeg) or --size."
-        )
+    work.check_space(need)
 
 
 def _pack(job: Job, work: Work, how: How, progress: Progress) -> None:
     per_block, window = _blocks(job, how)
     rows = _Rows(job.row_shape, per_block)
-    maker = _Maker(recipe_for(job.plan, job.codec, job.mask), rows)
+    maker = _Maker(job.plan, recipe_for(job.plan, job.codec, job.mask), rows)
     starts = range(progress.done, len(job.plan), per_block)
     blocks = (range(s, min(s + per_block, len(job.plan))) for s in starts)
-    last_sync = time.monotonic()
     with one_opencv_thread():
         results = in_order(blocks, maker, workers=how.workers, window=window)
         try:
@@ -206,9 +216,7 @@ def _pack(job: Job, work: Work, how: How, progress: Progress) -> None:
                 rows.give_back(row_block)
                 if how.on_progress:
                     how.on_progress(progress)
-                if time.monotonic() - last_sync > _DURABLE_EVERY:
-                    work.sync()
-                    last_sync = time.monotonic()
+                work.sync_now_and_then()
         finally:
             results.close()
 
@@ -250,7 +258,8 @@ _Block = tuple[range, list[Outcome], "npt.NDArray[np.uint8] | None"]
 class _Maker:
     """What a thread does with a block."""
 
-    def __init__(self, recipe: Recipe, rows: _Rows) -> None:
+    def __init__(self, plan: Plan, recipe: Recipe, rows: _Rows) -> None:
+        self._plan = plan
         self._recipe = recipe
         self._rows = rows
 
@@ -264,6 +273,10 @@ class _Maker:
                 outcomes.append(self._recipe.make(task, None if block is None else block[at]))
             except PictureError as error:
                 outcomes.append(Refused(str(error)))
+            except Exception as error:
+                # Nobody's fault but ours: whoever reports it should be able to say where.
+                error.add_note(f"while packing {printable(self._plan.listing.path(task))}")
+                raise
         return tasks, outcomes, block
 
 
@@ -306,16 +319,33 @@ def _quarantine(plan: Plan, task: int, reason: str, folder: Path) -> None:
     """Copy a bad picture to a folder, under its own name, and say why in a list beside it.
 
     Nothing is moved: the source stays as it is. A name that would lead out of the folder (a
-    manifest may hold "../x.jpg") loses the parts that do.
+    manifest may hold "../x.jpg") loses the parts that do, and what stands there already stays.
     """
     key = plan.listing.keys[task]
     parts = [p for p in os.fsdecode(key).split("/") if p not in ("", ".", "..")]
     target = folder.joinpath(*parts)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileNotFoundError):
-        shutil.copy2(os.fsdecode(plan.listing.path(task)), target)
+    try:
+        data = local.read_file(plan.listing.path(task))
+    except OSError:
+        pass  # bad may mean that it is not there, or cannot be read
+    else:
+        _write_beside(target, data)
     with (folder / "reasons.jsonl").open("a", encoding="utf-8") as lines:
         lines.write(json.dumps({"path": printable(key), "reason": reason}) + "\n")
+
+
+def _write_beside(path: Path, data: bytes) -> None:
+    """Write a file under this name, or another where it is taken; not again if it is there."""
+    others = (path.with_stem(f"{path.stem}~{number}") for number in itertools.count(2))
+    for free in itertools.chain([path], others):
+        try:
+            with free.open("xb") as file:
+                file.write(data)
+            return
+        except FileExistsError:
+            if free.is_file() and free.read_bytes() == data:
+                return
 
 
 @contextlib.contextmanager

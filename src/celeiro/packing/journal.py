@@ -84,9 +84,15 @@ class Journal:
         flags = local.READ_WRITE | os.O_CREAT
         self._fd = os.open(path, flags, 0o666)
         self._end = 0
-        for _, end in self._scan():
-            self._end = end
-        os.ftruncate(self._fd, self._end)
+        self.reread()
+
+    def reread(self) -> None:
+        """Find the last sound frame, and cut off what follows it."""
+        end = 0
+        for _, after in self._scan():
+            end = after
+        os.ftruncate(self._fd, end)
+        self._end = end
 
     def append(self, frame: Frame) -> None:
         """Add a frame; it survives a kill from here on, a power cut after `sync`."""

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from celeiro.errors import OptionError
 from celeiro.format import layout
-from celeiro.format.codecs import Compressor, Subsampling
+from celeiro.format.codecs import Compressor
+from celeiro.format.jpeg import Subsampling
 from celeiro.format.pictures import DEFAULT_MAX_PIXELS
 from celeiro.packing.resize import Mode
-from celeiro.packing.splits import parse_splits
+from celeiro.packing.splits import assign_splits, parse_splits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,11 +68,14 @@ class PackOptions:
         _one_of("check", self.check, get_args(Check))
         _between("quality", self.quality, 1, 100)
         _between("max_pixels", self.max_pixels, 1, 2**40)
+        _between("seed", self.seed, 0, 2**63 - 1)
         if self.size is not None:
             for side in self.size:
                 _between("size", side, 1, 65500)
         if self.max_side is not None:
             _between("max_side", self.max_side, 1, 65500)
+        if self.split:
+            assign_splits(None, self.split, self.seed, count=1)  # refuses bad names and fractions
         if self.store == "encoded":
             self._check_encoded()
         elif self.max_side is not None:

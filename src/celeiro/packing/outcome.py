@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from celeiro.packing.journal import Frame
-from celeiro.packing.stats import NOTHING, Sums
+from celeiro.packing.stats import NOTHING, Sums, add_up
 from celeiro.packing.work import DATA
 
 if TYPE_CHECKING:
@@ -64,6 +64,9 @@ class Refused:
 
 Outcome = Made | Refused
 
+_SUMS = "sums"
+"""The one array of a frame that is no column: sums over all samples up to its end."""
+
 _COLUMNS: dict[str, tuple[str, Callable[[Piece], Any]]] = {
     "length": ("<u8", lambda p: p.length),
     "crc": ("<u4", lambda p: p.crc),
@@ -99,7 +102,7 @@ class Progress:
         self.done += frame.tasks
         self.kept += frame.tasks - len(note["refused"])
         self.bytes_done += int(frame.arrays[f"{DATA}_length"].sum(dtype=np.uint64))
-        self.sums = Sums.from_json(note["sums"])
+        self.sums = Sums.from_array(note["count"], frame.arrays[_SUMS])
 
 
 def frame_of(
@@ -142,11 +145,10 @@ def frame_of(
         arrays["label"] = np.array([m.label for m in made])
     if entries is not None:
         arrays["entry"] = entries
-    sums = before
-    for m in made:
-        sums = sums + m.sums
+    sums = add_up(before, [m.sums for m in made])
+    arrays[_SUMS] = sums.to_array()
     refused = [[at, o.reason] for at, o in enumerate(outcomes) if isinstance(o, Refused)]
-    note = {"refused": refused, "sums": sums.to_json()}
+    note = {"refused": refused, "count": sums.count}
     return Frame(len(outcomes), after, arrays, note), payload
 
 
@@ -171,7 +173,9 @@ def read_record(frames: Iterable[Frame]) -> Record:
         tasks = np.arange(progress.done, progress.done + frame.tasks)
         kept.append(np.delete(tasks, [at for at, _ in frame.note["refused"]]))
         for name, column in frame.arrays.items():
-            parts.setdefault(name, []).append(column)
+            if name != _SUMS:
+                # A copy, or each column would hold its whole frame in memory.
+                parts.setdefault(name, []).append(column.copy())
         progress.take(frame)
     columns = {name: np.concatenate(columns) for name, columns in parts.items()}
     rows = np.concatenate(kept) if kept else np.zeros(0, np.int64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,16 +20,18 @@ from celeiro.packing.pipeline import available_cores
 from celeiro.packing.plan import make_plan
 from celeiro.packing.recipe import MaskKind, codec_for
 from celeiro.packing.sources import list_source
-from celeiro.packing.work import Work
+from celeiro.packing.work import Work, unfinished
 from celeiro.storage import local
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from celeiro.format.codecs import Compressor, Subsampling
+    from celeiro.format.codecs import Compressor
+    from celeiro.format.jpeg import Subsampling
     from celeiro.packing.listing import Listing
     from celeiro.packing.options import Check
     from celeiro.packing.outcome import Progress
+    from celeiro.packing.plan import Plan
     from celeiro.packing.report import Report
     from celeiro.packing.resize import Mode
 
@@ -148,43 +151,64 @@ def pack(
     (3, 8, 8, 3) [0 1 0]
     >>> folder.cleanup()
     """
-    how = How(
-        workers=available_cores() if workers is None else _at_least_one("workers", workers),
-        buffer_size=_at_least_one("buffer_size", buffer_size),
-        on_error=_on_error(on_error, quarantine),
+    how = how_of(
+        workers=workers, buffer_size=buffer_size, on_error=on_error, quarantine=quarantine,
         on_progress=on_progress,
-    )
-    shape = None if size is None else parse_size(size)
-    options = PackOptions(
-        store=store
-        or ("encoded" if shape is None and isinstance(source, (str, os.PathLike)) else "pixels"),
-        size=shape,
-        key=key,
-        resize=resize,
-        color=color,
-        quality=quality,
-        subsampling=subsampling,
-        compressor=compressor,
-        max_side=max_side,
-        split=parse_split(split),
-        shuffle=shuffle,
-        seed=seed,
-        max_pixels=max_pixels,
-        check=check,
-    )
+    )  # fmt: skip
+    options = options_of(
+        source, size=size, store=store, key=key, resize=resize, color=color, quality=quality,
+        subsampling=subsampling, compressor=compressor, max_side=max_side, split=split,
+        shuffle=shuffle, seed=seed, max_pixels=max_pixels, check=check,
+    )  # fmt: skip
     target = Path(os.path.abspath(out))
     if not isinstance(source, (str, os.PathLike)):
+        _refuse("label_pattern", label_pattern, "arrays have no paths. Give labels")
         return rows.pack_rows(
             source, target, options, how,
             labels=None if isinstance(labels, str) and labels in ("auto", "none") else labels,
             label_names=label_names, overwrite=overwrite, fresh=fresh,
         )  # fmt: skip
+    _refuse("label_names", label_names, "it names the classes of arrays, and files have names")
+    unfinished(target, overwrite=overwrite)  # a name that is taken is told before a long listing
     job = prepare(source, options, labels=labels, label_pattern=label_pattern)
-    work = Work(target, identity(job), sides=job.sides, overwrite=overwrite, fresh=fresh)
-    try:
-        return run(job, work, how)
-    finally:
-        work.close()
+    return pack_job(job, target, how, overwrite=overwrite, fresh=fresh)
+
+
+# The steps of `pack`, for the command line: between them it tells what is going on.
+
+
+def how_of(
+    *,
+    workers: int | None,
+    buffer_size: int,
+    on_error: str,
+    quarantine: str | os.PathLike[str] | None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> How:
+    """What does not shape the content, checked; the arguments are those of `pack`."""
+    return How(
+        workers=available_cores() if workers is None else _at_least_one("workers", workers),
+        buffer_size=_at_least_one("buffer_size", buffer_size),
+        on_error=OnError(on_error)
+        if quarantine is None
+        else OnError("quarantine", Path(quarantine)),
+        on_progress=on_progress,
+    )
+
+
+def options_of(
+    source: object,
+    *,
+    size: int | str | tuple[int, int] | None,
+    store: str | None,
+    split: str | Mapping[str, float] | None,
+    **choices: Any,
+) -> PackOptions:
+    """What shapes the content, checked; the store is chosen where the caller did not."""
+    shape = None if size is None else parse_size(size)
+    keeps_sizes = shape is None and isinstance(source, (str, os.PathLike))
+    chosen: Any = store or ("encoded" if keeps_sizes else "pixels")
+    return PackOptions(store=chosen, size=shape, split=parse_split(split), **choices)
 
 
 def prepare(
@@ -196,18 +220,41 @@ def prepare(
 ) -> Job:
     """List a source, draw the plan, and see what its samples have in common."""
     listing = list_source(source, labels=labels, label_pattern=label_pattern)
-    plan = make_plan(listing, options)
+    return _job(make_plan(listing, options))
+
+
+def with_options(job: Job, **changes: Any) -> Job:
+    """The same plan with another store, size or colour; the source is not listed again."""
+    return _job(replace(job.plan, options=replace(job.plan.options, **changes)))
+
+
+def pack_job(
+    job: Job, out: Path, how: How, *, overwrite: bool = False, fresh: bool = False
+) -> Report:
+    """Pack what is prepared, or go on with it; `out` is an absolute path."""
+    work = Work(out, identity(job), sides=job.sides, overwrite=overwrite, fresh=fresh)
+    try:
+        return run(job, work, how)
+    finally:
+        work.close()
+
+
+def raw_size(job: Job) -> int:
+    """Bytes of all the job's samples as raw pixels; 0 where they keep sizes of their own."""
+    return 0 if job.codec is None else len(job.plan) * math.prod(job.codec.shape)
+
+
+# What samples have in common
+
+
+def _job(plan: Plan) -> Job:
+    options = plan.options
     if options.store == "encoded":
         return Job(plan, None, None)
     channels = 1 if options.color == "GRAY" else 3
     height, width = options.size or _first_size(plan.listing, options)
     codec = codec_for(options, (height, width, channels), np.dtype(np.uint8))
     return Job(plan, codec, _mask_kind(plan.listing, options, (height, width)))
-
-
-def raw_size(job: Job) -> int:
-    """Bytes of all the job's samples as raw pixels; 0 where they keep sizes of their own."""
-    return 0 if job.codec is None else len(job.plan) * math.prod(job.codec.shape)
 
 
 def _first_size(listing: Listing, options: PackOptions) -> tuple[int, int]:
@@ -238,13 +285,12 @@ def _mask_kind(listing: Listing, options: PackOptions, size: tuple[int, int]) ->
     )
 
 
-def _on_error(action: str, quarantine: str | os.PathLike[str] | None) -> OnError:
-    if quarantine is None:
-        return OnError(action)
-    return OnError("quarantine", Path(quarantine))
-
-
 def _at_least_one(name: str, value: int) -> int:
     if value < 1:
         raise OptionError(f"{name} {value}: wanted 1 or more.")
     return value
+
+
+def _refuse(name: str, value: object, why: str) -> None:
+    if value is not None:
+        raise OptionError(f"{name} {value!r} cannot apply: {why}.")

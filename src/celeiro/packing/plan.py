@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from celeiro.errors import OptionError
+from celeiro.packing.order import shuffled
 from celeiro.packing.splits import assign_splits
 
 if TYPE_CHECKING:
@@ -75,5 +76,5 @@ def make_plan(listing: Listing, options: PackOptions) -> Plan:
         codes = assign_splits(listing.labels, options.split, options.seed, count=len(listing))
         listing = replace(listing, splits=codes, split_names=tuple(options.split))
     if options.shuffle:
-        listing = listing.take(np.random.default_rng(options.seed).permutation(len(listing)))
+        listing = listing.take(shuffled(len(listing), options.seed))
     return Plan(listing, options)

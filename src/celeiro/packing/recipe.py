@@ -84,19 +84,24 @@ class SizedRecipe:
         """Pack one picture, its mask and its boxes."""
         options, listing = self.plan.options, self.plan.listing
         data = _read(listing.path(task), int(listing.sizes[task]))
-        with _turn(self.budget, data, options):
-            image = pictures.decode(
-                data, color=_color(options), max_pixels=options.max_pixels, buffer=_scratch()
-            )
-            placement = self._place(image.shape[:2])
-            row = _row(self.codec.shape) if row is None else row
+        header = pictures.check(data, max_pixels=options.max_pixels)
+        placement = self._place(header.upright)
+        row = _row(self.codec.shape) if row is None else row
+        with self.budget.take(_cost(header)):
+            image = pictures.decode(data, color=self.color, buffer=_scratch(), header=header)
             resize.apply(image, placement, out=row)
         pieces = {DATA: piece_of(self.codec, row)}
         if listing.masks is not None and self.mask is not None:
-            pieces[MASK] = self._mask(listing.mask_path(task), placement)
+            with self.budget.take(_cost(header)):
+                pieces[MASK] = self._mask(listing.mask_path(task), placement)
         if listing.boxes is not None:
             pieces[BOXES] = boxes_piece(resize.move_boxes(listing.boxes[task], placement))
         return Made(pieces, self._sums(row, pieces[DATA]))
+
+    @property
+    def color(self) -> pictures.Color:
+        """Order of the channels that pictures are decoded to."""
+        return self.plan.options.color or "RGB"
 
     def _place(self, size: tuple[int, int]) -> resize.Placement:
         target = self.codec.shape[:2]
@@ -150,15 +155,15 @@ class EncodedRecipe:
         header = pictures.check(data, max_pixels=options.max_pixels)
         sums = stats.NOTHING
         if options.check == "decode":
-            with _turn(self.budget, data, options):
-                image = pictures.decode(data, max_pixels=options.max_pixels, buffer=_scratch())
+            with self.budget.take(_cost(header)):
+                image = pictures.decode(data, buffer=_scratch(), header=header)
                 sums = stats.sums_of(image)
         placement = self._shrunk(header.upright)
         if placement is None:
             shape = (*header.upright, 3)
             pieces = {DATA: Piece(data, len(data), crc32c(data), shape, header.orientation)}
         else:
-            pieces = {DATA: self._encode_again(data, placement)}
+            pieces = {DATA: self._encode_again(data, header, placement)}
         if listing.masks is not None:
             pieces[MASK] = self._mask(listing.mask_path(task), header.upright, placement)
         if listing.boxes is not None:
@@ -174,10 +179,12 @@ class EncodedRecipe:
         height, width = (max(1, round(side * longest / max(size))) for side in size)
         return resize.place(size, (height, width), "stretch")
 
-    def _encode_again(self, data: bytes, placement: resize.Placement) -> Piece:
+    def _encode_again(
+        self, data: bytes, header: pictures.Header, placement: resize.Placement
+    ) -> Piece:
         options = self.plan.options
-        with _turn(self.budget, data, options):
-            image = pictures.decode(data, max_pixels=options.max_pixels, buffer=_scratch())
+        with self.budget.take(_cost(header)):
+            image = pictures.decode(data, buffer=_scratch(), header=header)
             small = resize.apply(image, placement)
         shape = (*placement.target, 3)
         piece = piece_of(JpegCodec(shape, options.quality, options.subsampling), small)
@@ -238,23 +245,10 @@ def _read(path: bytes, size: int) -> bytes:
         raise PictureError(f"cannot be read ({error.strerror})") from error
 
 
-def _turn(budget: Budget, data: bytes, options: PackOptions) -> Budget.Grant:
-    """Wait for a turn if the picture is large; the header says so in a microsecond."""
-    if len(data) < _LARGE_BYTES >> 6:
-        # 128 KB of file may still be a large picture, but then a very plain one; the common
-        # small photograph is not looked at twice.
-        return budget.take(0)
-    header = pictures.read_header(data)
-    pixels = header.height * header.width
-    if pixels > options.max_pixels:
-        # Refused with the right words by whoever decodes.
-        return budget.take(0)
-    size = pixels * 3
-    return budget.take(size if size > _LARGE_BYTES else 0)
-
-
-def _color(options: PackOptions) -> Any:
-    return options.color
+def _cost(header: pictures.Header) -> int:
+    """Bytes that a picture takes from the budget while it is decoded: none if it is small."""
+    size = header.height * header.width * 3
+    return size if size > _LARGE_BYTES else 0
 
 
 _local = threading.local()
@@ -279,5 +273,9 @@ def _row(shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
 def _png(image: npt.NDArray[Any]) -> bytes:
     import cv2
 
-    _, data = cv2.imencode(".png", image)
+    if image.ndim == 3 and image.shape[2] == 3:
+        image = image[..., ::-1]
+    elif image.ndim == 3 and image.shape[2] == 4:
+        image = image[..., [2, 1, 0, 3]]
+    _, data = cv2.imencode(".png", np.ascontiguousarray(image))
     return bytes(data.tobytes())

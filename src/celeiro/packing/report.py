@@ -63,7 +63,8 @@ class Report:
 def count_classes(labels: npt.NDArray[Any] | None, names: Sequence[str]) -> dict[str, int]:
     """Samples of each class: by name, or by number where numbers have no names.
 
-    Empty for no labels and for regression. A sample with several labels counts in each.
+    Empty for no labels, for regression and for several columns that are not all 0 or 1. A sample
+    with several labels counts in each.
 
     Examples
     --------
@@ -72,11 +73,13 @@ def count_classes(labels: npt.NDArray[Any] | None, names: Sequence[str]) -> dict
     """
     if labels is None or labels.dtype.kind == "f":
         return {}
-    if labels.ndim == 2:
-        counts = labels.astype(bool).sum(axis=0).tolist()
-        return dict(zip(names or map(str, range(len(counts))), counts, strict=True))
-    if names:
-        counts = np.bincount(labels, minlength=len(names)).tolist()
-        return dict(zip(names, counts, strict=True))
-    values, found = np.unique(labels, return_counts=True)
-    return dict(zip(map(str, values.tolist()), found.tolist(), strict=True))
+    if labels.ndim > 1:
+        if labels.dtype != np.uint8:
+            return {}
+        counts = dict(enumerate(labels.astype(bool).sum(axis=0).tolist()))
+    else:
+        values, found = np.unique(labels, return_counts=True)
+        counts = dict(zip(values.tolist(), found.tolist(), strict=True))
+    known = dict(enumerate(names))
+    counts = dict.fromkeys(known, 0) | counts
+    return {known.get(number, str(number)): count for number, count in counts.items()}

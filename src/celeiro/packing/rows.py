@@ -14,7 +14,7 @@ import math
 import time
 from collections.abc import Sized
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from celeiro.format import layout
 from celeiro.format.codecs import JpegCodec
 from celeiro.packing import assemble, resize, stats
 from celeiro.packing.job import made_by
+from celeiro.packing.order import shuffled
 from celeiro.packing.outcome import Made, Outcome, Progress, Refused, frame_of, read_record
 from celeiro.packing.pipeline import Stopped, available_cores, in_order
 from celeiro.packing.publish import write_structure
@@ -56,22 +57,20 @@ class Kind:
     shape: tuple[int, ...]
     """Shape of one row as it comes."""
     dtype: np.dtype[Any]
-    """Type of its values."""
+    """Type of its values as they are stored, little-endian."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that are no numbers, or that have no size of their own everywhere."""
+        if self.dtype.kind not in "buifc" or self.dtype.char in "gG":
+            raise RowError(
+                f"rows of {self.dtype}: wanted numbers of at most 64 bits. Convert them first."
+            )
+        object.__setattr__(self, "dtype", self.dtype.newbyteorder("<"))
 
     @classmethod
     def of(cls, row: npt.NDArray[Any]) -> Kind:
-        """The kind of a first row, which the others follow.
-
-        Raises
-        ------
-        RowError
-            Values that are no numbers.
-        """
-        if row.dtype.kind not in "buifc":
-            raise RowError(f"row 0 holds {row.dtype}; wanted numbers. Convert it first.")
-        return cls(
-            row.shape, row.dtype.newbyteorder("<") if row.dtype.byteorder == ">" else row.dtype
-        )
+        """The kind of a first row, which the others follow."""
+        return cls(row.shape, row.dtype)
 
     def misfit(self, row: npt.NDArray[Any]) -> str | None:
         """Why a row does not fit, or None."""
@@ -83,6 +82,71 @@ class Kind:
                 f"convert it with .astype({str(self.dtype)!r}) if nothing is lost by that"
             )
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class LabelKind:
+    """What all labels of a data set have in common."""
+
+    group: Literal["nothing", "number", "text"]
+    """What they are."""
+    shape: tuple[int, ...] = ()
+    """Shape of one: () for a class, (K,) for several numbers."""
+
+    @classmethod
+    def of(cls, label: npt.NDArray[Any] | None) -> LabelKind:
+        """The kind of a first label, which the others follow."""
+        if label is None:
+            return cls("nothing")
+        return cls("text" if label.dtype.kind == "U" else "number", label.shape)
+
+    def misfit(self, label: npt.NDArray[Any] | None) -> str | None:
+        """Why a label does not fit, or None."""
+        other = LabelKind.of(label)
+        if other == self:
+            return None
+        if "nothing" in (self.group, other.group):
+            return (
+                "it has no label, and the rows before have one each"
+                if label is None
+                else f"it has the label {label.tolist()!r}, and the rows before have none"
+            )
+        return (
+            f"its label {label.tolist()!r} is {other}, wanted {self} as of the rows before"  # type: ignore[union-attr]
+        )
+
+    def __str__(self) -> str:
+        """As in an error message."""
+        return f"a {self.group}" if not self.shape else f"{self.group}s of shape {self.shape}"
+
+
+def plain_label(label: Any) -> npt.NDArray[Any] | None:
+    """A label as int64, float64 or text, whatever it was; None where there is none.
+
+    Raises
+    ------
+    RowError
+        It is something else, or too large.
+    """
+    if label is None:
+        return None
+    try:
+        found = np.asarray(label)
+        if found.dtype.kind == "S":
+            found = np.char.decode(found, "utf-8")
+        if found.dtype.kind in "UT":
+            return found.astype(np.str_)
+        if found.dtype.kind in "biuf" and not _beyond_int64(found):
+            return found.astype(np.float64 if found.dtype.kind == "f" else np.int64)
+    except (TypeError, ValueError):
+        pass
+    raise RowError(
+        f"its label is {label!r}; wanted a whole number, a float or a string, or several of a kind"
+    )
+
+
+def _beyond_int64(numbers: npt.NDArray[Any]) -> bool:
+    return numbers.dtype == np.uint64 and int(numbers.max(initial=0)) > np.iinfo(np.int64).max
 
 
 class RowWriter:
@@ -135,8 +199,8 @@ class RowWriter:
         }
         self.work = Work(out, wanted, overwrite=overwrite, fresh=fresh, resume=resume)
         self.progress = Progress(total=total)
-        for frame in self.work.frames():
-            self.progress.take(frame)
+        self.label_kind: LabelKind | None = None
+        self._look()
         self.progress.resumed = self.progress.done
 
     def write(
@@ -156,21 +220,34 @@ class RowWriter:
             A row does not fit and `skip` is not set; all rows before it are committed.
         """
         workers = workers or available_cores()
+        rows = self._with_kind(rows)
         weight = max(1, math.prod(self.kind.shape) * self.kind.dtype.itemsize)
         limit = max(1, buffer_size // (2 * workers))
         per_block = max(1, min(_BLOCK_ROWS, _BLOCK_BYTES // weight, limit))
-        results = in_order(
-            _blocks(rows, per_block), self._make, workers=workers, window=2 * workers
-        )
+        window = max(1, min(2 * workers, buffer_size // per_block))
+        results = in_order(_blocks(rows, per_block), self._make, workers=workers, window=window)
         try:
             for outcomes in results:
                 self._commit(outcomes, skip=skip)
                 if on_progress:
                     on_progress(self.progress)
+                self.work.sync_now_and_then()
         finally:
             results.close()
 
-    def check_same(self, row: npt.NDArray[Any]) -> None:
+    def check_space(self) -> None:
+        """Refuse to begin what cannot end, where that is known; SpaceError."""
+        if self.options.store == "pixels" and self.progress.total is not None:
+            weight = math.prod(self.codec.shape) * self.codec.dtype.itemsize
+            self.work.check_space((self.progress.total - self.progress.done) * weight)
+
+    def reload(self) -> None:
+        """Believe the journal, after a call that was interrupted: it knows how far it came."""
+        self.work.recover()
+        self.progress = Progress(total=self.progress.total, resumed=self.progress.resumed)
+        self._look()
+
+    def check_same(self, row: Row | None) -> None:
         """See that `row` is the last one committed; ResumeError if it is another.
 
         Arrays have no name and no time of change: this is what can be checked cheaply.
@@ -180,9 +257,11 @@ class RowWriter:
             last = frame
         if last is None or not len(last.arrays[f"{DATA}_crc"]):
             return
-        outcome = self._one(row, None)
+        outcome = None if row is None else self._one(*row)
+        if row is not None and last.note["refused"]:
+            return
         crc = int(last.arrays[f"{DATA}_crc"][-1])
-        if last.note["refused"] or (isinstance(outcome, Made) and outcome.pieces[DATA].crc == crc):
+        if isinstance(outcome, Made) and outcome.pieces[DATA].crc == crc:
             return
         raise ResumeError(
             f"{self.work.folder} holds {self.progress.done:,} rows, and the last of them is not "
@@ -199,15 +278,19 @@ class RowWriter:
     ) -> Report:
         """Finish the file and give it its name."""
         record = read_record(self.work.frames())
-        kept = record.kept
+        kept, all_labels = record.kept, labels
         if labels is not None:
             labels = labels[kept]
         elif "label" in record.columns:
-            labels, found = number_labels(record.columns["label"])
-            label_names = tuple(label_names) or found
+            labels, label_names = number_labels(record.columns["label"], label_names)
         codes, names = None, tuple(self.options.split)
-        if names:
-            codes = assign_splits(labels, self.options.split, self.options.seed, count=len(kept))
+        if names and (labels is None or all_labels is not None):
+            # Drawn before any row was refused, so that a bad one moves no other.
+            done = record.progress.done
+            codes = assign_splits(all_labels, self.options.split, self.options.seed, count=done)
+            codes = codes[kept]
+        elif names:
+            codes = assign_splits(labels, self.options.split, self.options.seed)
         splits = assemble.split_rows(codes, names)
         again = isinstance(self.codec, JpegCodec) and self.options.check != "decode"
         contents = assemble.assemble(
@@ -257,6 +340,21 @@ class RowWriter:
         """Let go; what is committed stays for the next time."""
         self.work.close()
 
+    def _look(self) -> None:
+        """See how far the work is, and what labels it has."""
+        for frame in self.work.frames():
+            if not self.progress.kept and len(frame.arrays[f"{DATA}_crc"]):
+                labels = frame.arrays.get("label")
+                self.label_kind = LabelKind.of(None if labels is None else labels[0])
+            self.progress.take(frame)
+
+    def _with_kind(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """The rows; the first one's label tells what all others' must be."""
+        for row, label in rows:
+            if self.label_kind is None:
+                self.label_kind = LabelKind.of(plain_label(label))
+            yield row, label
+
     def _make(self, block: list[Row], stop: threading.Event) -> list[Outcome]:
         outcomes = []
         for row, label in block:
@@ -266,7 +364,12 @@ class RowWriter:
         return outcomes
 
     def _one(self, row: npt.NDArray[Any], label: Any) -> Outcome:
-        reason = self.kind.misfit(row)
+        try:
+            label = plain_label(label)
+        except RowError as error:
+            return Refused(str(error))
+        assert self.label_kind is not None
+        reason = self.kind.misfit(row) or self.label_kind.misfit(label)
         if reason:
             return Refused(reason)
         row = np.ascontiguousarray(row, self.kind.dtype)
@@ -317,12 +420,15 @@ def pack_rows(
     if how.on_error.folder is not None:
         raise OptionError("quarantine copies picture files, and these are arrays. Use 'skip'.")
     count = len(source) if isinstance(source, Sized) else None
-    given, found = (None, ()) if labels is None else number_labels(np.asarray(labels))
-    if given is not None and count is not None and len(given) != count:
-        raise SourceError(f"{len(given)} labels for {count} arrays: wanted one each.")
+    names = tuple(str(name) for name in label_names or ())
+    given = None
+    if labels is not None:
+        given, names = number_labels(np.asarray(labels), names)
+        if count is not None and len(given) != count:
+            raise SourceError(f"{len(given)} labels for {count} arrays: wanted one each.")
     first, pull = _rows_of(source, options, count)
     kind = Kind.of(first[0])
-    identity = {"count": count, "labels": None if given is None else _digest(given)}
+    identity = {"count": count, "labels": None if given is None else _digest(given, names)}
     color = _color_of(kind, options)
     writer = RowWriter(
         out, options, kind, total=count, identity=identity, color=color,
@@ -331,8 +437,11 @@ def pack_rows(
     try:
         done = writer.progress.done
         rows = pull(max(0, done - 1))
+        if given is not None:
+            rows = ((row, None) for row, _ in rows)
         if done:
-            writer.check_same(next(rows)[0])
+            writer.check_same(next(rows, None))
+        writer.check_space()
         writer.write(
             rows,
             workers=how.workers,
@@ -345,7 +454,7 @@ def pack_rows(
                 f"{len(given)} labels for {writer.progress.done} arrays: wanted one each."
             )
         return writer.publish(
-            labels=_ordered(given, options), label_names=tuple(label_names or found), began=began
+            labels=_ordered(given, options), label_names=names, began=began
         )
     finally:
         writer.close()
@@ -367,31 +476,55 @@ def split_rows_of(rows: Any, row_ndim: int) -> tuple[list[npt.NDArray[Any]], boo
     return list(array), False
 
 
-def number_labels(column: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], tuple[str, ...]]:
-    """Labels as the format keeps them, and their names.
+def number_labels(
+    column: npt.NDArray[Any], names: Sequence[str] = ()
+) -> tuple[npt.NDArray[Any], tuple[str, ...]]:
+    """Labels as the format keeps them, and the names of their classes.
 
-    Strings become their place in the sorted list of all; whole numbers int64; floats float64;
-    several a sample (N, K) uint8 where they are 0 and 1, else as they are.
+    Strings become their place in `names`, or else in the sorted list of all; whole numbers int64;
+    floats float64; several a sample (N, K) uint8 where they are 0 and 1, else as they are.
+
+    Raises
+    ------
+    SourceError
+        A label is none of the `names`, or no label at all.
 
     Examples
     --------
     >>> number_labels(np.array(["dog", "cat", "dog"]))
     (array([1, 0, 1]), ('cat', 'dog'))
     """
-    if column.dtype.kind in "US":
-        names, numbers = np.unique(column, return_inverse=True)
-        texts = [n.decode() if isinstance(n, bytes) else str(n) for n in names]
-        return numbers.astype(np.int64), tuple(texts)
-    if column.dtype.kind == "f":
-        return column.astype(np.float64), ()
-    if column.dtype.kind not in "bui":
+    if column.dtype.kind == "O":  # as a column of text comes from pandas
+        column = np.asarray(column.tolist())
+    try:
+        found = plain_label(column)
+    except RowError:
+        found = None
+    if found is None or not found.ndim:
         raise SourceError(
             f"labels of type {column.dtype}: wanted whole numbers, floats or strings, one a "
             "sample (or as many columns for every sample)."
         )
-    if column.ndim == 2 and column.min(initial=0) >= 0 and column.max(initial=0) <= 1:
-        return column.astype(np.uint8), ()
-    return column.astype(np.int64), ()
+    if found.dtype.kind == "U":
+        return _number_texts(found, tuple(names))
+    if found.dtype.kind == "i" and found.ndim == 2 and ((found == 0) | (found == 1)).all():
+        found = found.astype(np.uint8)
+    return found, tuple(names)
+
+
+def _number_texts(
+    texts: npt.NDArray[np.str_], names: tuple[str, ...]
+) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
+    found, numbers = np.unique(texts, return_inverse=True)
+    names = names or tuple(found.tolist())
+    places = {name: place for place, name in enumerate(names)}
+    if unknown := [text for text in found.tolist() if text not in places]:
+        raise SourceError(
+            f"label {unknown[0]!r} is none of the class names {', '.join(map(repr, names))}. "
+            "Name every class, or none."
+        )
+    order = np.array([places[text] for text in found.tolist()], np.int64)
+    return order[numbers.reshape(texts.shape)], names
 
 
 def _rows_of(
@@ -402,14 +535,17 @@ def _rows_of(
     if count is not None and hasattr(source, "__getitem__"):
         if not count:
             raise nothing
-        order = range(count)
+        order: Sequence[int] | npt.NDArray[np.int64] = range(count)
         if options.shuffle:
-            order = np.random.default_rng(options.seed).permutation(count)  # type: ignore[assignment]
+            order = shuffled(count, options.seed)
+
+        # What a list holds stays as it is; whoever makes rows on demand may reuse their memory.
+        stays = isinstance(source, (np.ndarray, list, tuple))
 
         def pull(start: int) -> Iterator[Row]:
-            return (_row(source[int(i)]) for i in order[start:])
+            return (_row(source[int(i)], copy=not stays) for i in order[start:])
 
-        return _row(source[int(order[0])]), pull
+        return _row(source[int(order[0])], copy=True), pull
     if options.shuffle:
         raise OptionError(
             "shuffle needs a source that gives any row by number (len and []), and this one only "
@@ -417,22 +553,21 @@ def _rows_of(
         )
     items = iter(source)
     try:
-        first = _row(next(items))
+        first = _row(next(items), copy=True)
     except StopIteration:
         raise nothing from None
 
     def pull_on(start: int) -> Iterator[Row]:
-        rows = itertools.chain([first], map(_row, items))
+        rows = itertools.chain([first], (_row(item, copy=True) for item in items))
         return itertools.islice(rows, start, None)
 
     return first, pull_on
 
 
-def _row(item: Any) -> Row:
+def _row(item: Any, *, copy: bool) -> Row:
     """An array, or a pair of an array and its label, as people's data sets give them."""
-    if isinstance(item, tuple) and len(item) == 2:
-        return np.asarray(item[0]), item[1]
-    return np.asarray(item), None
+    row, label = item if isinstance(item, tuple) and len(item) == 2 else (item, None)
+    return np.array(row, copy=copy or None), label
 
 
 def _blocks(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
@@ -444,17 +579,24 @@ def _blocks(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
 def _ordered(labels: npt.NDArray[Any] | None, options: PackOptions) -> npt.NDArray[Any] | None:
     if labels is None or not options.shuffle:
         return labels
-    return labels[np.random.default_rng(options.seed).permutation(len(labels))]
+    return labels[shuffled(len(labels), options.seed)]
 
 
 def _color_of(kind: Kind, options: PackOptions) -> layout.Color:
     """Arrays say nothing of their colours: what the caller says, where it can be true."""
     if len(kind.shape) != 3 or kind.shape[2] not in (1, 3):
         return ""
+    if kind.shape[2] == 3 and options.color == "GRAY":
+        raise OptionError(
+            "color 'GRAY' turns picture files grey, and these are arrays of 3 channels. Convert "
+            "them, or leave it out."
+        )
     return "GRAY" if kind.shape[2] == 1 else options.color
 
 
-def _digest(labels: npt.NDArray[Any]) -> str:
+def _digest(labels: npt.NDArray[Any], names: Sequence[str]) -> str:
     import hashlib
 
-    return hashlib.blake2b(labels.tobytes(), digest_size=16).hexdigest()
+    digest = hashlib.blake2b(json.dumps([labels.dtype.str, labels.shape, names]).encode())
+    digest.update(np.ascontiguousarray(labels).data)
+    return digest.hexdigest()[:32]

@@ -7,8 +7,8 @@ killed and resumed, with any number of workers, ends on the same bits.
 
 from __future__ import annotations
 
-import json
 import math
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,23 +19,40 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-Number = int | float
+_LIMB = (1 << 64) - 1
 
-# One block of at most this many pixels: Σx² of uint8 then stays below 2**53, so that OpenCV's
-# double is exact, and Σx² of uint16 below 2**64.
+# One block of at most this many pixels: Σx² of uint8 then stays below 2**41, so that OpenCV's
+# double rounds to the exact sum, and Σx² of uint16 below 2**56.
 _BLOCK_PIXELS = 1 << 24
 
+# Larger pictures are rare enough to take fresh memory, and give it back.
+_KEPT_PIXELS = 1 << 20
 
-@dataclass(frozen=True, slots=True)
+_local = threading.local()
+
+
+# Σx² of this many 16-bit values fits into int64.
+_SAFE_COUNT = 1 << 31
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Sums:
-    """Sums over the values of one or more samples, per channel."""
+    """Sums over the values of one or more samples, per channel.
+
+    Arrays, because the features of a network have as many channels as values: 25,088 of VGG16.
+    """
 
     count: int
     """Values per channel."""
-    first: tuple[Number, ...]
-    """Σx per channel."""
-    second: tuple[Number, ...]
+    first: npt.NDArray[Any]
+    """Σx per channel: float64, or exact as int64 or Python's integers."""
+    second: npt.NDArray[Any]
     """Σx² per channel."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether these are sums of whole numbers."""
+        return self.first.dtype != np.float64
 
     def __add__(self, other: Sums) -> Sums:
         """The sums of both; for floats the order of adding matters and is the plan's."""
@@ -43,35 +60,55 @@ class Sums:
             return other
         if not other.count:
             return self
-        return Sums(
-            self.count + other.count,
-            tuple(a + b for a, b in zip(self.first, other.first, strict=True)),
-            tuple(a + b for a, b in zip(self.second, other.second, strict=True)),
-        )
+        kind = object if self.exact else np.float64
+        with np.errstate(all="ignore"):
+            return Sums(
+                self.count + other.count,
+                self.first.astype(kind) + other.first,
+                self.second.astype(kind) + other.second,
+            )
 
-    def to_json(self) -> str:
-        """As text; floats as `repr`, which gives back the same bits."""
-        return json.dumps([self.count, self.first, self.second])
+    def to_array(self) -> npt.NDArray[Any]:
+        """Both sums as one array: float64 (2, C), or whole numbers of 128 bits (2, C, 2)."""
+        both = np.stack([self.first, self.second])
+        if not self.exact:
+            return both
+        both = both.astype(object)
+        low, high = both & _LIMB, (both >> 64) & _LIMB
+        return np.stack([low, high], axis=-1).astype(np.uint64)
 
     @classmethod
-    def from_json(cls, text: str) -> Sums:
-        """The sums again."""
-        count, first, second = json.loads(text)
-        return cls(count, tuple(first), tuple(second))
+    def from_array(cls, count: int, both: npt.NDArray[Any]) -> Sums:
+        """The sums again, to the bit."""
+        if both.ndim == 3:
+            high = both[..., 1].view(np.int64).astype(object)
+            both = (high << 64) + both[..., 0].astype(object)
+        return cls(count, both[0], both[1])
 
     def mean(self) -> npt.NDArray[np.float64]:
         """Mean per channel, float64 (C,), in the units of the values."""
-        return np.array([s / self.count for s in self.first], np.float64)
+        return np.array([s / self.count for s in self.first.tolist()], np.float64)
 
     def std(self) -> npt.NDArray[np.float64]:
         """Standard deviation of the population (divided by n) per channel, float64 (C,)."""
-        return np.array(
-            [_std(self.count, s, q) for s, q in zip(self.first, self.second, strict=True)],
-            np.float64,
-        )
+        pairs = zip(self.first.tolist(), self.second.tolist(), strict=True)
+        return np.array([_std(self.count, s, q) for s, q in pairs], np.float64)
 
 
-NOTHING = Sums(0, (), ())
+NOTHING = Sums(0, np.zeros(0), np.zeros(0))
+
+
+def add_up(before: Sums, parts: Sequence[Sums]) -> Sums:
+    """`before` and then `parts`, in their order."""
+    total = sum(part.count for part in parts)
+    if 0 < total < _SAFE_COUNT and all(p.first.dtype == np.int64 for p in parts):
+        # Whole numbers may be added in any order: first the small ones.
+        first = np.sum([p.first for p in parts], axis=0)
+        second = np.sum([p.second for p in parts], axis=0)
+        return before + Sums(total, first, second)
+    for part in parts:
+        before = before + part
+    return before
 
 
 def channels(shape: Sequence[int]) -> int:
@@ -88,7 +125,8 @@ def sums_of(sample: npt.NDArray[Any]) -> Sums:
     """Sums per channel of one sample.
 
     uint8 pictures of up to four channels go through OpenCV (73 µs for 256×256×3 where NumPy
-    takes 2,500); its doubles are exact below 2**53, and larger pictures are cut in blocks.
+    takes 2,500); its doubles round to the exact sums below 2**50, and larger pictures are cut in
+    blocks.
     """
     if sample.dtype == np.uint8 and sample.ndim == 3 and sample.shape[-1] <= 4:
         return _sums_of_bytes(sample)
@@ -99,7 +137,7 @@ def sums_of(sample: npt.NDArray[Any]) -> Sums:
     with np.errstate(all="ignore"):
         first = values.sum(axis=0)
         second = np.square(values).sum(axis=0)
-    return Sums(len(flat), tuple(first.tolist()), tuple(second.tolist()))
+    return Sums(len(flat), first, second)
 
 
 def _sums_of_bytes(image: npt.NDArray[np.uint8]) -> Sums:
@@ -110,23 +148,42 @@ def _sums_of_bytes(image: npt.NDArray[np.uint8]) -> Sums:
     first, second = [0] * count, [0] * count
     for top in range(0, height, rows):
         block = image[top : top + rows]
-        for channel, plane in enumerate(cv2.split(block)):
-            first[channel] += int(cv2.sumElems(plane)[0])
-            second[channel] += int(cv2.norm(plane, cv2.NORM_L2SQR))
-    return Sums(height * width, tuple(first), tuple(second))
+        sums = cv2.sumElems(block)
+        for channel, plane in enumerate(cv2.split(block, _planes(block.shape))):
+            first[channel] += int(sums[channel])
+            # OpenCV squares a square root, so 792,404 may come as 792,403.9999999999.
+            second[channel] += round(cv2.norm(plane, cv2.NORM_L2SQR))
+    return Sums(height * width, _whole(first), _whole(second))
+
+
+def _whole(numbers: Sequence[int]) -> npt.NDArray[Any]:
+    """As int64 where that holds them."""
+    small = max(map(abs, numbers), default=0) < 1 << 63
+    return np.array(numbers, np.int64 if small else object)
+
+
+def _planes(shape: tuple[int, ...]) -> list[npt.NDArray[np.uint8]]:
+    """Memory of this thread to split a block into: fresh memory costs 30 µs of page faults."""
+    planes: list[npt.NDArray[np.uint8]] | None = getattr(_local, "planes", None)
+    if planes is None or len(planes) != shape[2] or planes[0].shape != shape[:2]:
+        planes = [np.empty(shape[:2], np.uint8) for _ in range(shape[2])]
+        if planes and planes[0].size <= _KEPT_PIXELS:
+            _local.planes = planes
+    return planes
 
 
 def _sums_of_integers(flat: npt.NDArray[Any]) -> Sums:
-    first = np.zeros(flat.shape[1], np.int64)
-    second = np.zeros(flat.shape[1], np.uint64)
+    first = second = np.zeros(flat.shape[1], np.int64)
     for top in range(0, len(flat), _BLOCK_PIXELS):
+        if top:
+            first, second = first.astype(object), second.astype(object)
         block = flat[top : top + _BLOCK_PIXELS].astype(np.int64)
-        first += block.sum(axis=0)
-        second += np.square(block).sum(axis=0).astype(np.uint64)
-    return Sums(len(flat), tuple(first.tolist()), tuple(second.tolist()))
+        first = first + block.sum(axis=0)
+        second = second + np.square(block).sum(axis=0)
+    return Sums(len(flat), first, second)
 
 
-def _std(count: int, first: Number, second: Number) -> float:
+def _std(count: int, first: float, second: float) -> float:
     if isinstance(first, int) and isinstance(second, int):
         # Exact: the difference of two large near-equal numbers is taken between integers.
         return math.sqrt(max(0, count * second - first * first)) / count

@@ -8,25 +8,28 @@
                 NAME.side what another data set of the file will hold, copied in at publish
 
 The invariant: nothing stands under the final name until the file is whole and on the disk,
-and what the journal holds is in `data`. Everything celeiro deletes is in that folder, by name.
+and what the journal holds is in `data`. Everything celeiro deletes is in that folder, by name,
+and only where job.json says that the folder is celeiro's.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import logging
 import os
+import time
 from typing import TYPE_CHECKING, Any
 
-from celeiro.errors import ExistsError, OptionError, ResumeError, SpaceError
+from celeiro.errors import CeleiroError, ExistsError, OptionError, ResumeError, SpaceError
 from celeiro.format import layout
 from celeiro.format.checksum import crc32c
 from celeiro.packing.journal import Frame, Journal
 from celeiro.storage import local
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from typing_extensions import Buffer
@@ -36,7 +39,12 @@ log = logging.getLogger(__name__)
 DATA = "data"
 """Name of the main payload stream, and of its file."""
 
-_JOB_VERSION = 1
+_MARK = "celeiro_job"
+"""What makes a job.json ours; its value is the version of what stands in the folder."""
+
+_VERSION = 1
+# How often everything so far is put on the disk itself, seconds: what a power cut can take.
+_DURABLE_EVERY = 10.0
 
 
 def work_folder(out: Path) -> Path:
@@ -53,9 +61,8 @@ def unfinished(out: Path, *, overwrite: bool) -> Mapping[str, Any] | None:
         `out` is there already, and is not to be replaced.
     """
     folder = work_folder(out)
-    if os.path.lexists(out) and not overwrite and not local.same_file(folder / DATA, out):
-        raise _exists(out)
-    return _read_json(folder / "job.json") if (folder / DATA).exists() else None
+    _check_output(out, local.Lock(folder / "lock"), overwrite=overwrite)
+    return _begun(folder) if (folder / DATA).exists() else None
 
 
 class Work:
@@ -97,34 +104,27 @@ class Work:
         self.overwrite = overwrite
         self.sides = tuple(sides)
         self.published = False
+        self.ends: dict[str, int] = {}
         self._fds: dict[str, int] = {}
         self.journal: Journal | None = None
-        self._check_output()
+        self._synced = time.monotonic()
+        self._lock = local.Lock(self.folder / "lock")
+        _check_output(out, self._lock, overwrite=overwrite)
+        with self._room():
+            self._take_lock()
         try:
-            self.folder.mkdir(exist_ok=True)
-        except FileNotFoundError:
-            raise OptionError(
-                f"the folder {out.parent} does not exist. Make it, or choose another output."
-            ) from None
-        except FileExistsError:
-            raise ExistsError(
-                f"{self.folder} is a file; celeiro works in a folder of that name. "
-                "Move it away, or choose another output."
-            ) from None
-        self._lock = local.Lock(self.folder / "lock").acquire()
-        try:
+            # Somebody may have published since we looked: the lock was theirs until now.
+            _check_output(out, self._lock, overwrite=overwrite)
+            self._check_folder()
             # Killed between giving the file its name and cleaning up? Then `data` is `out`, and
             # only the cleaning is left: not a byte may be written.
-            self.published = self._is_published()
+            self.published = _is_published(out)
             if fresh:
                 self._forget(overwrite)
-            self._adopt(identity, resume=resume)
-            self.journal = Journal(self.folder / "journal")
-            for name in (DATA, *self.sides):
-                flags = local.READ_WRITE | os.O_CREAT
-                self._fds[name] = os.open(self._stream(name), flags, 0o666)
-            self.ends = {DATA: layout.PAYLOAD_OFFSET} | dict.fromkeys(self.sides, 0)
-            self._recover()
+            with self._room():
+                self._adopt(identity, resume=resume)
+                self._open()
+                self.recover()
         except BaseException:
             self.close()
             raise
@@ -136,34 +136,48 @@ class Work:
         ------
         SpaceError
             The disk is full; nothing committed before is lost.
+        ExistsError
+            The file is finished and has its name; it is not written to any more.
         """
         assert self.journal is not None
-        try:
+        if self.published:
+            raise ExistsError(f"{self.out} is finished: nothing can be added to it.")
+        with self._room():
             for name, buffers in payload.items():
                 local.write_at(self._fds[name], buffers, self.ends[name])
             self.journal.append(frame)
-        except OSError as error:
-            if error.errno in _FULL:
-                raise SpaceError(
-                    f"the disk of {self.out.parent} is full. Everything packed so far is kept: "
-                    "make room and give the same command again."
-                ) from error
-            raise
         self.ends = dict(frame.ends)
 
     def sync(self) -> None:
         """Return once everything committed would survive a power cut."""
         assert self.journal is not None
-        for fd in self._fds.values():
-            local.sync_data(fd)
-        self.journal.sync()
-        local.sync_folder(self.folder)
-        self.journal.append(Frame(0, self.ends, durable=True))
+        with self._room():
+            for fd in self._fds.values():
+                local.sync_data(fd)
+            self.journal.sync()
+            local.sync_folder(self.folder)
+            self.journal.append(Frame(0, self.ends, durable=True))
+        self._synced = time.monotonic()
+
+    def sync_now_and_then(self) -> None:
+        """As `sync`, if the last time is long enough ago."""
+        if time.monotonic() - self._synced > _DURABLE_EVERY:
+            self.sync()
+
+    def check_space(self, need: int) -> None:
+        """Refuse to begin what cannot end: `need` more bytes; SpaceError."""
+        free = local.free_bytes(self.folder)
+        if need > free:
+            raise SpaceError(
+                f"{self.out} needs about {need / 1e9:.2f} GB more, and {free / 1e9:.2f} GB are "
+                "free. Make room, choose another disk, or a smaller --store (jpeg) or --size."
+            )
 
     def keep(self, name: str, value: Any) -> None:
         """Remember a JSON value with the work, such as names of classes."""
         path = self.folder / "notes.json"
-        _write_json(path, (_read_json(path) or {}) | {name: value})
+        with self._room():
+            _write_json(path, (_read_json(path) or {}) | {name: value})
 
     def kept(self, name: str) -> Any:
         """A value that `keep` remembered, or None."""
@@ -190,38 +204,118 @@ class Work:
         """
         if not self.published:
             fd = self._fds[DATA]
-            os.ftruncate(fd, self.ends[DATA])
-            local.write_at(fd, [bytes(layout.PAYLOAD_OFFSET)], 0)
-            finish(fd)
-            os.fsync(fd)
+            with self._room():
+                os.ftruncate(fd, self.ends[DATA])
+                local.write_at(fd, [bytes(layout.PAYLOAD_OFFSET)], 0)
+                finish(fd)
+                local.sync_data(fd)
             self._close_streams()
-            local.publish(self._stream(DATA), self.out, overwrite=self.overwrite)
+            try:
+                local.publish(self._stream(DATA), self.out, overwrite=self.overwrite)
+            except BaseException:
+                self._open()  # so that it can be tried again
+                raise
         self._close_streams()
         self._clear()
-        self._remove_folder()
+        _remove(self.folder, self._lock)
 
     def close(self) -> None:
         """Let go of everything; the work stays for the next time."""
         self._close_streams()
-        lock = getattr(self, "_lock", None)
-        if lock is not None:
-            lock.release()
+        self._lock.release()
 
     def discard(self) -> None:
         """Throw the work away, and let go."""
         self._close_streams()
         self._clear()
-        self._remove_folder()
-        self.close()
+        _remove(self.folder, self._lock)
+
+    def recover(self) -> None:
+        """Believe the journal: cut off what is not in it, and what a power cut may have taken."""
+        assert self.journal is not None
+        self.journal.reread()
+        trusted, self.ends = self._trusted()
+        if self.published:
+            return
+        for number, frame in enumerate(self.journal.frames()):
+            if number < trusted:
+                continue
+            if not self._holds(frame, self.ends):
+                log.warning(
+                    "%s: the last samples did not reach the disk; packing them again.", self.folder
+                )
+                self.journal.truncate(number)
+                break
+            self.ends = dict(frame.ends)
+        for name, fd in self._fds.items():
+            os.ftruncate(fd, self.ends[name])
 
     # -- helpers, in the order in which they are called --
 
-    def _check_output(self) -> None:
-        if os.path.lexists(self.out) and not self.overwrite and not self._is_published():
-            raise _exists(self.out)
+    def _take_lock(self) -> None:
+        """Lock the folder, and make it where it is not there yet."""
+        while True:
+            try:
+                self._make_folder()
+                self._lock.acquire()
+                return
+            except CeleiroError:
+                raise
+            except FileNotFoundError:
+                continue  # its last user removed the folder after we saw it
+            except OSError as error:
+                if error.errno in _FULL:
+                    raise
+                raise OptionError(
+                    f"{self.folder} cannot be written ({error.strerror}), and celeiro works there. "
+                    "Choose another output, or give yourself the right to write."
+                ) from error
 
-    def _is_published(self) -> bool:
-        return local.same_file(self._stream(DATA), self.out)
+    def _make_folder(self) -> None:
+        if not self.out.parent.is_dir():
+            raise OptionError(
+                f"the folder {self.out.parent} does not exist. Make it, or choose another output."
+            )
+        try:
+            self.folder.mkdir()
+        except FileExistsError:
+            if not self.folder.is_dir():
+                raise ExistsError(
+                    f"{self.folder} is a file; celeiro works in a folder of that name. "
+                    "Move it away, or choose another output."
+                ) from None
+        else:
+            local.sync_folder(self.out.parent)
+
+    def _check_folder(self) -> None:
+        """Refuse a folder with files of our names that we did not make."""
+        if _begun(self.folder) is not None:
+            return
+        lock = self.folder / "lock"
+        ours = _names(self.folder, self.sides) - {"lock", "job.new"}
+        foreign = [name for name in ours if os.path.lexists(self.folder / name)]
+        if lock.stat().st_size:
+            foreign.append("lock")
+        elif foreign:
+            self._lock.remove()
+        if foreign:
+            raise ExistsError(
+                f"{self.folder} holds {sorted(foreign)[0]!r}, and not by celeiro, which works in a "
+                "folder of that name. Move it away, or choose another output."
+            )
+
+    @contextlib.contextmanager
+    def _room(self) -> Iterator[None]:
+        """Say it in words where the disk is full."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            raise SpaceError(
+                f"the disk of {self.out.parent} is full. Everything packed so far is kept: "
+                "make room and give the same command again."
+            ) from error
 
     def _forget(self, overwrite: bool) -> None:
         """Throw away what was begun; of a published file only the second name."""
@@ -229,6 +323,7 @@ class Work:
         if self.published:
             self.published = False
             if not overwrite:
+                _remove(self.folder, self._lock)
                 raise _exists(self.out)
 
     def _stream(self, name: str) -> Path:
@@ -236,8 +331,8 @@ class Work:
 
     def _adopt(self, identity: Mapping[str, Any], *, resume: bool) -> None:
         path = self.folder / "job.json"
-        wanted = {"version": _JOB_VERSION, **identity}
-        begun = _read_json(path)
+        wanted = {**identity, _MARK: _VERSION, "sides": list(self.sides)}
+        begun = _begun(self.folder)
         if begun is None or not self._stream(DATA).exists():
             # Nothing committed, or a publish by replacing that was killed before cleaning up.
             self._clear()
@@ -263,29 +358,24 @@ class Work:
                 "go on, or --fresh to start anew (what was packed is then thrown away)."
             )
 
-    def _recover(self) -> None:
-        """Cut off what is not committed, and what a power cut may have taken."""
+    def _open(self) -> None:
+        self.journal = Journal(self.folder / "journal")
+        for name in (DATA, *self.sides):
+            flags = local.READ_WRITE | os.O_CREAT
+            self._fds[name] = os.open(self._stream(name), flags, 0o666)
+
+    def _trusted(self) -> tuple[int, dict[str, int]]:
+        """How many frames stand on the disk for sure, with their payload, and its ends.
+
+        Those before a mark of durability do, unless a stream is too short for it.
+        """
         assert self.journal is not None
-        suspects: list[tuple[int, Frame, dict[str, int]]] = []
-        ends = dict(self.ends)
-        for number, frame in enumerate(self.journal.frames()):
-            if frame.durable:
-                suspects.clear()
-            else:
-                suspects.append((number, frame, dict(ends)))
-            ends = dict(frame.ends)
-        for number, frame, begins in suspects:
-            if not self._holds(frame, begins):
-                log.warning(
-                    "%s: the last samples did not reach the disk; packing them again.", self.folder
-                )
-                self.journal.truncate(number)
-                ends = begins
-                break
-        self.ends = ends
-        if not self.published:
-            for name, fd in self._fds.items():
-                os.ftruncate(fd, ends[name])
+        sizes = {name: os.fstat(fd).st_size for name, fd in self._fds.items()}
+        trusted, ends = 0, {DATA: layout.PAYLOAD_OFFSET} | dict.fromkeys(self.sides, 0)
+        for number, frame in enumerate(self.journal.frames(), 1):
+            if frame.durable and all(sizes[n] >= end for n, end in frame.ends.items()):
+                trusted, ends = number, dict(frame.ends)
+        return trusted, ends
 
     def _holds(self, frame: Frame, begins: Mapping[str, int]) -> bool:
         """Whether the streams hold the bytes whose checksums the frame has."""
@@ -308,19 +398,66 @@ class Work:
             os.close(self._fds.popitem()[1])
 
     def _clear(self) -> None:
-        """Remove what a job makes in its folder, by name; never anything else."""
-        names = ["job.json", "notes.json", "journal", DATA]
-        names += [p.name for kind in ("*.side", "*.new") for p in self.folder.glob(kind)]
-        for name in names:
-            (self.folder / name).unlink(missing_ok=True)
+        _clear(self.folder, self.sides)
 
-    def _remove_folder(self) -> None:
-        (self.folder / "lock").unlink(missing_ok=True)
-        try:
-            self.folder.rmdir()
-        except OSError:
-            log.warning("%s holds files that celeiro did not make; they are left.", self.folder)
-        local.sync_folder(self.out.parent)
+
+def _check_output(out: Path, lock: local.Lock, *, overwrite: bool) -> None:
+    """Refuse an output that is there and shall stay; what is left of its making goes."""
+    if out.is_dir():
+        raise ExistsError(f"{out} is a folder. Choose the name of a file in it.")
+    if overwrite or not os.path.lexists(out) or _is_published(out):
+        return
+    if not local.is_claim(work_folder(out) / DATA, out):
+        _sweep(work_folder(out), lock)
+        raise _exists(out)
+
+
+def _is_published(out: Path) -> bool:
+    return local.same_file(work_folder(out) / DATA, out)
+
+
+def _sweep(folder: Path, lock: local.Lock) -> None:
+    """Remove a work folder where a publish was killed while removing it."""
+    try:
+        rest = set(os.listdir(folder))
+    except OSError:
+        return
+    if DATA not in rest and rest <= _names(folder):
+        with contextlib.suppress(OSError):  # such as somebody else's lock
+            lock.acquire()
+            _clear(folder)
+            _remove(folder, lock)
+
+
+def _clear(folder: Path, sides: Iterable[str] = ()) -> None:
+    """Remove what a job makes in its folder, by name; never anything else.
+
+    First `data`, which only a finished file can do without, and last job.json, by which the next
+    one knows the rest for ours.
+    """
+    last = ["job.json", "job.new"]
+    rest = _names(folder, sides) - {DATA, "lock", *last}
+    for name in [DATA, *sorted(rest), *last]:
+        (folder / name).unlink(missing_ok=True)
+
+
+def _names(folder: Path, sides: Iterable[str] = ()) -> set[str]:
+    """All names that celeiro gives in a work folder, now or when the work was begun."""
+    streams = {*sides, *(_begun(folder) or {}).get("sides", ())}
+    return {f"{stream}.side" for stream in streams} | {
+        "lock", "job.json", "job.new", "notes.json", "notes.new", "journal", DATA,
+        local.claim(folder / DATA).name,
+    }  # fmt: skip
+
+
+def _remove(folder: Path, lock: local.Lock) -> None:
+    """Remove a work folder that is cleared, and its lock with it."""
+    lock.remove()
+    try:
+        folder.rmdir()
+    except OSError:
+        log.warning("%s holds files that celeiro did not make; they are left.", folder)
+    local.sync_folder(folder.parent)
 
 
 def _exists(out: Path) -> ExistsError:
@@ -332,6 +469,12 @@ def _exists(out: Path) -> ExistsError:
 
 # No room: disk, quota, or largest file.
 _FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+
+
+def _begun(folder: Path) -> dict[str, Any] | None:
+    """What stands in the folder's job.json, if it is one of ours."""
+    found = _read_json(folder / "job.json")
+    return found if found and _MARK in found else None
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

@@ -1,30 +1,37 @@
 """What a file holds, without reading its samples: any HDF5 file, ours in full.
 
-The file is untrusted: names and sizes in it are bounded before anything is read, and no chunk is
-decoded (HDF5 itself crashes on chunks that decode to another size than their own).
+The file is untrusted. Only what is small, plain and inside it is read: no chunk is decoded (HDF5
+itself crashes on chunks that decode to another size than their own), no link is followed that may
+lead out of the file or in a circle, and whatever a size promises, memory stays bounded.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
 
-from celeiro.errors import FormatError
+from celeiro.errors import FormatError, OptionError
 from celeiro.format import layout
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator
 
-# A data set of more values is not read to count classes.
-_MOST_LABELS = 1 << 28
 _MOST_CLASSES = 100_000
+_MOST_CHANNELS = 1 << 16
+_MOST_TEXT = 1 << 20
 _MOST_LISTED = 200
+_MOST_LINKS = 2_000
 _MOST_DEPTH = 16
+_MOST_SPLITS = 255  # a split's number is one byte while packing
+# Values that are in memory at once while labels are counted.
+_BLOCK = 1 << 20
 
 
 def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -43,31 +50,50 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise FormatError(f"{path}: no such file. Give the name of an HDF5 file.")
-    if not h5py.is_hdf5(path):
-        begins = path.open("rb").read(8)
-        raise FormatError(f"{path}: no HDF5 file; it begins with {begins!r}.")
     try:
-        with h5py.File(path, "r", locking=False) as file:
+        if not h5py.is_hdf5(path):
+            raise FormatError(f"{path}: no HDF5 file; it begins with {_beginning(path)!r}.")
+        with _open(path) as file:
             return _describe(file, path)
-    except (OSError, KeyError, RuntimeError) as error:
+    except FormatError:
+        raise
+    except PermissionError as error:
+        raise FormatError(
+            f"{path}: cannot be read ({error.strerror}). Ask its owner for permission."
+        ) from error
+    except Exception as error:  # whatever is wrong with a file, h5py has another error for it
         raise FormatError(
             f"{path}: damaged, HDF5 says: {error}. Look for a copy, or pack it again."
         ) from error
 
 
+def _open(path: Path) -> h5py.File:
+    try:
+        return h5py.File(path, "r", locking=False)
+    except OSError:
+        # This process may have it open with locks: HDF5 wants both alike.
+        with contextlib.suppress(OSError):
+            return h5py.File(path, "r")
+        raise
+
+
+def _beginning(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(8)
+
+
 def _describe(file: h5py.File, path: Path) -> dict[str, Any]:
-    data_sets = {d["name"]: d for d in _listed(file)}
+    data_sets = list(_listed(file))
     told: dict[str, Any] = {"path": str(path), "file_bytes": path.stat().st_size}
-    if layout.ATTR_VERSION in file.attrs:
-        told |= _ours(file, path)
-    else:
-        told |= _foreign(data_sets)
-    told["data_sets"] = list(data_sets.values())
+    told |= _ours(file, path) if layout.ATTR_VERSION in file.attrs else _foreign(file, data_sets)
+    told["data_sets"] = data_sets
     return told
 
 
 def _ours(file: h5py.File, path: Path) -> dict[str, Any]:
-    version = _integer(file.attrs[layout.ATTR_VERSION], path)
+    version = _attribute(file, layout.ATTR_VERSION)
+    if not isinstance(version, int):
+        raise FormatError(f"{path}: format version {version!r}, wanted a number: it is damaged.")
     if version != layout.VERSION:
         raise FormatError(
             f"{path}: format version {version}, this release reads {layout.VERSION}. "
@@ -79,31 +105,42 @@ def _ours(file: h5py.File, path: Path) -> dict[str, Any]:
             f"{path}: store {store!r}, this release reads {', '.join(layout.STORES)}. "
             "Upgrade celeiro."
         )
-    key = _text(file, layout.ATTR_KEY, path)
-    data = file.get(key)
-    if not isinstance(data, h5py.Dataset):
-        raise FormatError(
-            f"{path}: its samples should be the data set {key!r}, which is not there."
-        )
+    key, data = _data(file, path)
     count, shape, raw = _samples(file, key, data, store, path)
-    provenance = _provenance(file, path)
+    provenance = _provenance(_text(file, layout.ATTR_PROVENANCE, path))
+    source_bytes = provenance.get("source_bytes")
     return {
         "celeiro_format": version,
         "store": store,
         "key": key,
         "samples": count,
         "shape": shape,
-        "dtype": str(data.dtype),
+        "dtype": str(_dtype(data)),
         "color": _text(file, layout.ATTR_COLOR, path),
         "classes": _classes(file, count),
         "splits": _splits(file),
         "fields": _fields(file),
         "mean": _floats(file, layout.MEAN),
         "std": _floats(file, layout.STD),
-        "source_bytes": provenance.get("source_bytes"),
+        "source_bytes": source_bytes if isinstance(source_bytes, int) else None,
         "raw_bytes": raw,
         "provenance": provenance,
     }
+
+
+def _data(file: h5py.File, path: Path) -> tuple[str, h5py.Dataset]:
+    """The samples and their name."""
+    key = _text(file, layout.ATTR_KEY, path)
+    try:
+        layout.check_key(key)
+    except OptionError as error:
+        raise FormatError(f"{path}: {error} The file is damaged.") from error
+    data = _found(file, key)
+    if not isinstance(data, h5py.Dataset):
+        raise FormatError(
+            f"{path}: its samples should be the data set {key!r}, which is not there."
+        )
+    return key, data
 
 
 def _samples(
@@ -111,134 +148,240 @@ def _samples(
 ) -> tuple[int, list[int | None], int | None]:
     """How many, of which shape, and what they would take as raw values."""
     if store != "encoded":
-        return data.shape[0], list(data.shape), int(data.size) * data.dtype.itemsize
-    offsets = file.get(layout.offsets(key))
-    if not isinstance(offsets, h5py.Dataset) or offsets.ndim != 1 or not len(offsets):
+        if not data.shape:
+            raise FormatError(f"{path}: {key!r} has no axis of samples: it is damaged.")
+        return data.shape[0], list(data.shape), _raw_bytes(data)
+    offsets = _found(file, layout.offsets(key))
+    if not isinstance(offsets, h5py.Dataset) or len(offsets.shape or ()) != 1 or not len(offsets):
         raise FormatError(f"{path}: the data set {layout.offsets(key)!r} is not there.")
     count = len(offsets) - 1
-    shapes = _plain(file, layout.shapes(key))
-    raw = None if shapes is None else int(np.prod(shapes.astype(np.uint64), axis=1).sum())
+    shapes = _plain(file, layout.shapes(key), "ui", 2)
+    raw = None
+    if shapes is not None and shapes.shape == (count, 3):
+        raw = sum(int(part.astype(np.uint64).prod(axis=1).sum()) for part in _blocks(shapes))
     return count, [count, None, None, 3], raw
 
 
-def _foreign(data_sets: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _foreign(file: h5py.File, data_sets: list[dict[str, Any]]) -> dict[str, Any]:
     """The largest data set is taken for the samples."""
-    largest = max(data_sets.values(), key=lambda d: d["raw_bytes"], default=None)
+    largest = max(data_sets, key=lambda d: d["raw_bytes"], default=None)
     if largest is None:
         return {"celeiro_format": None, "samples": 0}
+    count = largest["shape"][0] if largest["shape"] else 1
     return {
         "celeiro_format": None,
         "key": largest["name"],
-        "samples": largest["shape"][0] if largest["shape"] else 1,
+        "samples": count,
         "shape": largest["shape"],
         "dtype": largest["dtype"],
+        "classes": _classes(file, count),
         "raw_bytes": largest["raw_bytes"],
     }
 
 
 def _listed(file: h5py.File) -> Iterator[dict[str, Any]]:
-    """The data sets of a file, at most so many and so deep, in the order of their names."""
+    """The data sets of a file, at most so many and so deep, nearest to the root first."""
     todo: list[tuple[h5py.Group, str, int]] = [(file, "", 0)]
-    seen = {hash(file.id)}
-    listed = 0
-    while todo and listed < _MOST_LISTED:
-        group, prefix, depth = todo.pop(0)
-        for name in group:
-            # Soft and external links are named and not followed: they may lead out of the file.
-            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                continue
-            item = group.get(name)
+    seen = {hash(file["/"].id)}
+    links = listed = 0
+    for group, prefix, depth in todo:  # grows while it is gone through
+        for name in _names(group, _MOST_LINKS - links):
+            links += 1
+            item = _opened(group, name)
             if isinstance(item, h5py.Dataset) and listed < _MOST_LISTED:
                 listed += 1
-                yield _data_set(prefix + name, item)
-            elif isinstance(item, h5py.Group) and depth < _MOST_DEPTH and hash(item.id) not in seen:
+                yield _data_set(f"{prefix}{_printable(name)}", item)
+            elif isinstance(item, h5py.Group) and hash(item.id) not in seen and depth < _MOST_DEPTH:
                 seen.add(hash(item.id))
-                todo.append((item, f"{prefix}{name}/", depth + 1))
+                todo.append((item, f"{prefix}{_printable(name)}/", depth + 1))
 
 
 def _data_set(name: str, data: h5py.Dataset) -> dict[str, Any]:
     plist = data.id.get_create_plist()
-    filters = [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]
-    shape = list(data.shape or ())
-    size = int(data.size or 0) * data.dtype.itemsize
     return {
         "name": name,
-        "shape": shape,
-        "dtype": str(data.dtype),
+        "shape": list(data.shape or ()),
+        "dtype": str(_dtype(data)),
         "chunks": list(data.chunks) if data.chunks else None,
-        "filters": filters,
-        "raw_bytes": size,
+        "filters": [plist.get_filter(i)[0] for i in range(plist.get_nfilters())],
+        "raw_bytes": _raw_bytes(data),
         "stored_bytes": data.id.get_storage_size(),
     }
 
 
-def _plain(file: h5py.File, name: str) -> Any:
-    """All of a small unfiltered data set, or None."""
-    data = file.get(name)
-    if not isinstance(data, h5py.Dataset) or data.chunks is not None or data.size is None:
+def _dtype(data: h5py.Dataset) -> np.dtype[Any] | None:
+    """Type of the values; None where NumPy has none for it."""
+    try:
+        dtype: np.dtype[Any] = data.dtype
+    except (TypeError, ValueError):
         return None
-    return data[()] if data.size <= _MOST_LABELS else None
+    return dtype
+
+
+def _raw_bytes(data: h5py.Dataset) -> int:
+    if data.shape is None:
+        return 0
+    return int(math.prod(data.shape) * data.id.get_type().get_size())
+
+
+def _names(group: h5py.Group, most: int) -> list[bytes]:
+    """The first names in a group; of a million links, no more than `most` are looked at."""
+    names: list[bytes] = []
+
+    def note(name: bytes) -> bool | None:
+        names.append(bytes(name))
+        return True if len(names) >= most else None
+
+    if most > 0:
+        group.id.links.iterate(note)
+    return names
+
+
+def _opened(group: h5py.Group, name: bytes) -> h5py.HLObject | None:
+    """What a name stands for; None if it is damaged, or a soft or external link.
+
+    Those two are named by HDF5's tools and not followed by us: they may lead out of the file.
+    """
+    try:
+        if group.id.links.get_info(name).type != h5py.h5l.TYPE_HARD:
+            return None
+        return group[name]
+    except (KeyError, OSError, RuntimeError, TypeError, ValueError):
+        return None
+
+
+def _found(file: h5py.File, path: str) -> h5py.HLObject | None:
+    """What stands at a path of the format, in this very file."""
+    at: h5py.HLObject | None = file
+    for name in path.split("/"):
+        if not isinstance(at, h5py.Group):
+            return None
+        at = _opened(at, name.encode("utf-8", "surrogateescape"))
+    return at
+
+
+def _plain(file: h5py.File, name: str, kinds: str, axes: int) -> h5py.Dataset | None:
+    """A data set whose bytes stand in the file as they are, or None."""
+    data = _found(file, name)
+    if not isinstance(data, h5py.Dataset) or len(data.shape or ()) != axes:
+        return None
+    dtype = _dtype(data)
+    if dtype is None or dtype.kind not in kinds:
+        return None
+    plist = data.id.get_create_plist()
+    inside = plist.get_layout() in (h5py.h5d.CONTIGUOUS, h5py.h5d.COMPACT)
+    if not inside or plist.get_external_count():
+        return None
+    # A shape may promise anything; without storage it would be read as that many zeros.
+    return data if data.id.get_storage_size() == _raw_bytes(data) else None
+
+
+def _blocks(data: h5py.Dataset) -> Iterator[Any]:
+    """A data set, some rows at a time."""
+    rows = max(1, _BLOCK // max(1, math.prod(data.shape[1:])))
+    return (data[at : at + rows] for at in range(0, len(data), rows))
 
 
 def _classes(file: h5py.File, count: int) -> dict[str, int]:
-    labels, names = _plain(file, layout.LABELS), _plain(file, layout.LABEL_NAMES)
-    if labels is None or labels.dtype.kind not in "iu" or len(labels) != count:
+    """Samples of each class, by its name or else its number; empty where there are none."""
+    names = _class_names(file)
+    several = _plain(file, layout.LABELS, "biu", 2)
+    if several is not None and len(several) == count and several.shape[1] <= _MOST_CLASSES:
+        sums = sum(
+            (block.astype(bool).sum(axis=0) for block in _blocks(several)),
+            start=np.zeros(several.shape[1], np.int64),
+        )
+        return {_class_name(names, n): c for n, c in enumerate(sums.tolist())}
+    labels = _plain(file, layout.LABELS, "biu", 1)
+    if labels is None or len(labels) != count:
         return {}
-    texts = [] if names is None else [n.decode("utf-8", "replace") for n in names[:_MOST_CLASSES]]
-    if labels.ndim == 2:
-        counts = labels.astype(bool).sum(axis=0)[:_MOST_CLASSES].tolist()
-        return dict(zip(texts or map(str, range(len(counts))), counts, strict=False))
-    values, found = np.unique(labels, return_counts=True)
-    counted = dict(zip(values.tolist(), found.tolist(), strict=True))
-    if texts:
-        return {text: counted.get(number, 0) for number, text in enumerate(texts)}
-    # Beyond so many, numbers without names are no classes but a target.
-    return {str(v): c for v, c in counted.items()} if len(counted) <= _MOST_CLASSES else {}
+    counted = dict.fromkeys(range(len(names)), 0)
+    for block in _blocks(labels):
+        values, found = np.unique(block, return_counts=True)
+        for value, times in zip(values.tolist(), found.tolist(), strict=True):
+            counted[int(value)] = counted.get(int(value), 0) + times
+        if len(counted) > _MOST_CLASSES:
+            return {}  # so many numbers are no classes but a target
+    return {_class_name(names, n): c for n, c in sorted(counted.items())}
+
+
+def _class_names(file: h5py.File) -> list[str]:
+    data = _plain(file, layout.LABEL_NAMES, "S", 1)
+    if data is None or data.dtype.itemsize > _MOST_TEXT:
+        return []
+    rows = min(_MOST_CLASSES, _MOST_TEXT * 16 // data.dtype.itemsize)
+    return [_printable(name) for name in data[:rows].tolist()]
+
+
+def _class_name(names: list[str], number: int) -> str:
+    return names[number] if 0 <= number < len(names) else str(number)
 
 
 def _splits(file: h5py.File) -> dict[str, int]:
-    group = file.get(layout.SPLITS)
+    group = _found(file, layout.SPLITS)
     if not isinstance(group, h5py.Group):
         return {}
-    sets = {name: group.get(name) for name in _names(group)}
-    return {n: len(d) for n, d in sets.items() if isinstance(d, h5py.Dataset) and d.ndim == 1}
-
-
-def _names(group: h5py.Group) -> list[str]:
-    """Names in a group, at most 255: a split's number is one byte while packing."""
-    return [name for _, name in zip(range(255), group, strict=False)]
+    rows = {_printable(name): _opened(group, name) for name in _names(group, _MOST_SPLITS)}
+    return {
+        name: len(data)
+        for name, data in rows.items()
+        if isinstance(data, h5py.Dataset) and len(data.shape or ()) == 1
+    }
 
 
 def _fields(file: h5py.File) -> list[str]:
-    group = file.get(layout.FIELDS)
-    return _names(group) if isinstance(group, h5py.Group) else []
+    group = _found(file, layout.FIELDS)
+    if not isinstance(group, h5py.Group):
+        return []
+    names = [_printable(name) for name in _names(group, _MOST_LISTED)]
+    beside = {part(name) for name in names for part in layout.BESIDE}
+    return [name for name in names if name not in beside]
 
 
 def _floats(file: h5py.File, name: str) -> list[float] | None:
-    values = _plain(file, name)
-    return None if values is None or values.dtype.kind != "f" else values.tolist()
+    data = _plain(file, name, "f", 1)
+    if data is None or len(data) > _MOST_CHANNELS:
+        return None
+    values: list[float] = data[:].tolist()
+    return values
 
 
-def _provenance(file: h5py.File, path: Path) -> dict[str, Any]:
+def _provenance(text: str) -> dict[str, Any]:
+    """How the file was made; empty where that is not what it should be."""
     try:
-        told = json.loads(_text(file, layout.ATTR_PROVENANCE, path))
-    except ValueError as error:
-        if isinstance(error, FormatError):
-            raise
+        told = json.loads(text)
+    except (ValueError, RecursionError):
         return {}
-    return told if isinstance(told, dict) else {}
+    if not isinstance(told, dict):
+        return {}
+    tables = ("options", "made_by")
+    return {k: v for k, v in told.items() if k not in tables or isinstance(v, dict)}
 
 
 def _text(file: h5py.File, name: str, path: Path) -> str:
-    value = file.attrs.get(name)
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    if isinstance(value, str):
-        return value
-    raise FormatError(f"{path}: the attribute {name!r} is {value!r}, wanted text: it is damaged.")
+    value = _attribute(file, name)
+    if not isinstance(value, str):
+        raise FormatError(
+            f"{path}: the attribute {name!r} is {value!r}, wanted text: it is damaged."
+        )
+    return value
 
 
-def _integer(value: Any, path: Path) -> int:
-    if isinstance(value, (int, np.integer)):
+def _attribute(file: h5py.File, name: str) -> str | int | None:
+    """One text or whole number of the root group; None for anything else, however large."""
+    if name not in file.attrs:
+        return None
+    found = file.attrs.get_id(name)
+    if found.shape != () or found.get_storage_size() > _MOST_TEXT:
+        return None
+    value = file.attrs[name]
+    if isinstance(value, np.integer):
         return int(value)
-    raise FormatError(f"{path}: format version {value!r}, wanted a number: it is damaged.")
+    if isinstance(value, bytes):
+        return _printable(value)
+    return value if isinstance(value, str) and len(value) <= _MOST_TEXT else None
+
+
+def _printable(name: bytes) -> str:
+    """Bytes of the file as text that can be printed and sent as JSON."""
+    return name.decode("utf-8", "backslashreplace")

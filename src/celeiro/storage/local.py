@@ -10,6 +10,7 @@ import errno
 import logging
 import os
 import shutil
+import stat
 import sys
 import threading
 from typing import TYPE_CHECKING
@@ -29,6 +30,9 @@ log = logging.getLogger(__name__)
 READ_ONLY = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 READ_WRITE = os.O_RDWR | getattr(os, "O_BINARY", 0)
 
+# Opening a pipe waits for somebody to write to it.
+_DO_NOT_WAIT = getattr(os, "O_NONBLOCK", 0)
+
 # Linux and macOS take at most 1,024 buffers in one call (IOV_MAX).
 _VECTOR = 1024
 
@@ -39,10 +43,13 @@ _seek_lock = threading.Lock()
 def read_file(path: bytes | str, size_hint: int = 0) -> bytes:
     """All bytes of a file, in one read where `size_hint` (bytes) is its size.
 
-    A bare ``os.read`` costs 16 µs for a small file where ``open().read()`` costs 30.
+    A bare ``os.read`` costs 16 µs for a small file where ``open().read()`` costs 30. A pipe or a
+    device, which may never end, is an OSError.
     """
-    fd = os.open(path, READ_ONLY)
+    fd = os.open(path, READ_ONLY | _DO_NOT_WAIT)
     try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", os.fsdecode(path))
         data = os.read(fd, size_hint + 1)
         if len(data) <= size_hint:
             return data
@@ -151,8 +158,8 @@ def publish(made: Path, final: Path, *, overwrite: bool) -> None:
     """Give the finished file `made` its final name, at once and whole.
 
     Without `overwrite` the name must be free: a hard link fails where a rename would
-    silently replace. Where the file system has no hard links, an empty file claims the
-    name first and is then replaced.
+    silently replace. Where the file system has no hard links (exFAT), an empty file claims the
+    name first and is then replaced; a note beside `made` tells `is_claim` that it is ours.
 
     Raises
     ------
@@ -165,10 +172,9 @@ def publish(made: Path, final: Path, *, overwrite: bool) -> None:
         try:
             os.link(made, final)
         except FileExistsError:
-            raise ExistsError(
-                f"{final} appeared while it was being packed. The finished file is "
-                f"{made}: move it to another name, or go on with --overwrite."
-            ) from None
+            if not is_claim(made, final):
+                raise _appeared(made, final) from None
+            _claim_and_replace(made, final)
         except OSError as error:
             if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
                 raise
@@ -178,12 +184,33 @@ def publish(made: Path, final: Path, *, overwrite: bool) -> None:
     sync_folder(final.parent)
 
 
+def is_claim(made: Path, final: Path) -> bool:
+    """Whether `final` is the empty file of a `publish` that was killed before it was done."""
+    return claim(made).exists() and os.path.lexists(final) and final.lstat().st_size == 0
+
+
+def claim(made: Path) -> Path:
+    """The note that goes before an empty file under the final name of `made`."""
+    return made.with_name(f"{made.name}.claim")
+
+
 def _claim_and_replace(made: Path, final: Path) -> None:
-    try:
-        os.close(os.open(final, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-    except FileExistsError:
-        raise ExistsError(f"{final} appeared while it was being packed.") from None
+    if not is_claim(made, final):
+        claim(made).touch()
+        try:
+            os.close(os.open(final, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        except FileExistsError:
+            claim(made).unlink()
+            raise _appeared(made, final) from None
     os.replace(made, final)
+    claim(made).unlink()
+
+
+def _appeared(made: Path, final: Path) -> ExistsError:
+    return ExistsError(
+        f"{final} appeared while it was being packed. The finished file is {made}: move it to "
+        "another name, or go on with --overwrite."
+    )
 
 
 class Lock:
@@ -224,6 +251,14 @@ class Lock:
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
+
+    def remove(self) -> None:
+        """Remove the file and give the lock back; nobody can take it in between."""
+        if sys.platform == "win32":  # where an open file cannot be removed
+            self.release()
+        with contextlib.suppress(OSError):  # such as another that has it open by now
+            os.unlink(self.path)
+        self.release()
 
     def __enter__(self) -> Self:
         return self.acquire()
