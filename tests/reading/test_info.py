@@ -46,12 +46,20 @@ def foreign(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
-@pytest.fixture
-def ours(tmp_path: Path) -> Path:
-    """A small file of ours, to be damaged."""
-    path = tmp_path / "ours.h5"
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The bytes of a small file of ours."""
+    path = tmp_path_factory.mktemp("whole") / "ours.h5"
     images = np.random.default_rng(0).integers(0, 256, (6, 4, 5, 3), np.uint8)
     celeiro.pack(images, path, labels=["cat", "dog", "cat"] * 2)
+    return path.read_bytes()
+
+
+@pytest.fixture
+def ours(tmp_path: Path, whole: bytes) -> Path:
+    """A small file of ours, to be damaged."""
+    path = tmp_path / "ours.h5"
+    path.write_bytes(whole)
     return path
 
 
@@ -234,8 +242,7 @@ def test_a_file_that_is_not_hdf5(data: bytes, tmp_path: Path) -> None:
     assert repr(data[:8]) in str(caught.value)
 
 
-def test_a_file_that_is_cut_short(ours: Path) -> None:
-    whole = ours.read_bytes()
+def test_a_file_that_is_cut_short(ours: Path, whole: bytes) -> None:
     for length in range(8, len(whole), 97):
         ours.write_bytes(whole[:length])
         with pytest.raises(FormatError, match="damaged"):
@@ -256,7 +263,7 @@ from celeiro.reading.info import describe
 path, whole = sys.argv[1], open(sys.argv[1], "rb").read()
 places = [at for at in range(len(whole)) if not 4096 <= at < 4096 + 360]
 errors = 0
-for at in places[:: len(places) // 250]:
+for at in places[:: len(places) // 150]:
     data = bytearray(whole)
     data[at] ^= 0x41
     with open(path, "wb") as file:
@@ -275,7 +282,7 @@ def test_flipped_bytes_are_survived(ours: Path) -> None:
         [sys.executable, "-c", FLIP, str(ours)], capture_output=True, text=True, timeout=120
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert int(done.stdout) > 20
+    assert int(done.stdout) > 10
 
 
 # Ours, but not as they should be
@@ -558,7 +565,7 @@ def test_a_hundred_thousand_links_are_not_all_followed(foreign: Callable[..., Pa
     path = foreign(fill, libver="latest")
     began = time.perf_counter()
     assert describe(path)["data_sets"] == []
-    assert time.perf_counter() - began < 2
+    assert time.perf_counter() - began < 5
 
 
 def test_many_data_sets_are_listed_up_to_a_bound(foreign: Callable[..., Path]) -> None:

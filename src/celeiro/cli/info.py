@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from celeiro.cli.words import counts, number_of, print_json, print_out, share_of, size_of, table
+from celeiro.cli.words import (
+    counts,
+    number_of,
+    print_json,
+    print_out,
+    share_of,
+    size_of,
+    table,
+    together,
+)
 from celeiro.reading.info import describe
 
 if TYPE_CHECKING:
@@ -14,6 +23,8 @@ if TYPE_CHECKING:
 
 _MOST_CLASSES = 50
 _MOST_CHANNELS = 8
+# The rest of the options is told by the lines above.
+_CHOICES = "size resize max_side quality subsampling compressor split shuffle seed check".split()
 
 
 def info(
@@ -45,7 +56,7 @@ def _lines(told: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "format", "HDF5, not made by celeiro"
     if "shape" in told:
         yield "samples", _samples(told)
-    yield "size", ", ".join(_sizes(told))
+    yield "size", together(_sizes(told))
     for name in ("classes", "splits"):
         if told.get(name):
             yield name, counts(told[name], _MOST_CLASSES)
@@ -55,7 +66,7 @@ def _lines(told: dict[str, Any]) -> Iterator[tuple[str, str]]:
         if told.get(name):
             yield name, _floats(told[name])
     if told.get("provenance"):
-        yield from _made(told["store"], told["provenance"])
+        yield from _made(told["provenance"])
     if not ours:
         for data in told["data_sets"]:
             yield "data set", _data_set(data)
@@ -83,35 +94,25 @@ def _floats(values: list[float]) -> str:
     return shown if more <= 0 else f"{shown}, … ({len(values):,} channels)"
 
 
-def _made(store: str, provenance: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _made(provenance: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """The choices that made a difference, and the libraries."""
     options = provenance.get("options")
     if isinstance(options, dict):
-        shown = {name: options.get(name) for name in _that_matter(store, options)}
-        told = [f"{name.replace('_', ' ')} {_option(value)}" for name, value in shown.items()]
+        made = {name: options.get(name) for name in _CHOICES}
+        told = [f"{n.replace('_', ' ')} {_option(v)}" for n, v in made.items() if _told(v)]
         if told:
-            yield "made with", ", ".join(told)
-    if provenance.get("refused"):
-        yield "left out", number_of(provenance["refused"], "bad picture")
+            yield "made with", together(told)
+    refused = provenance.get("refused")
+    if isinstance(refused, int) and refused:
+        yield "left out", number_of(refused, "bad picture")
     made_by = provenance.get("made_by")
     if isinstance(made_by, dict):
-        yield "made by", ", ".join(f"{name} {version}" for name, version in made_by.items())
+        yield "made by", together(f"{name} {version}" for name, version in made_by.items())
 
 
-def _that_matter(store: str, options: dict[str, Any]) -> Iterator[str]:
-    if options.get("size"):
-        yield from ("size", "resize")
-    if options.get("max_side"):
-        yield "max_side"
-    if store == "jpeg" or options.get("max_side"):
-        yield from ("quality", "subsampling")
-    if store == "lossless":
-        yield "compressor"
-    yield from (name for name in ("split", "shuffle") if options.get(name))
-    if options.get("split") or options.get("shuffle"):
-        yield "seed"
-    if options.get("check") == "decode":
-        yield "check"
+def _told(value: Any) -> bool:
+    """Whether a choice made a difference; the seed 0 does."""
+    return value not in (None, {}, "header") and value is not False
 
 
 def _option(value: Any) -> str:

@@ -21,6 +21,7 @@ from celeiro.cli.words import (
     size_of,
     table,
     time_of,
+    together,
 )
 from celeiro.errors import OptionError
 from celeiro.format.pictures import DEFAULT_MAX_PIXELS
@@ -285,14 +286,12 @@ def _tell(report: Report) -> None:
 
 def _lines(report: Report) -> Iterator[tuple[str, str]]:
     sizes = {"the sources'": report.source_bytes, "raw pixels'": report.raw_bytes}
-    yield (
-        "size",
-        ", ".join(
-            f"{share_of(report.file_bytes, size)} {what} {size_of(size)}"
-            for what, size in sizes.items()
-            if size
-        ),
+    shares = (
+        f"{share_of(report.file_bytes, size)} {what} {size_of(size)}"
+        for what, size in sizes.items()
+        if size
     )
+    yield "size", together(shares)
     if report.classes:
         yield "classes", counts(report.classes, _MOST_CLASSES)
     if report.splits:

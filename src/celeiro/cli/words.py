@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import textwrap
 from typing import TYPE_CHECKING, Any, TextIO
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
 # colours its text: C0, DEL and C1.
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
 
-_WIDTH = 100
+_WIDEST = 100
+_UNBROKEN = "\N{NO-BREAK SPACE}"  # textwrap takes it for a letter
 
 
 def say(line: str) -> None:
@@ -40,13 +42,25 @@ def table(rows: Iterable[tuple[str, str]]) -> list[str]:
     >>> table([("store", "jpeg"), ("size", "407 MB")])
     ['store        jpeg', 'size         407 MB']
     """
+    width = min(_WIDEST, shutil.get_terminal_size((_WIDEST, 0)).columns)
     lines = []
     for name, value in rows:
         lines += textwrap.wrap(
-            value, _WIDTH, initial_indent=f"{name:<12} ", subsequent_indent=" " * 13,
+            value, width, initial_indent=f"{name:<12} ", subsequent_indent=" " * 13,
             break_long_words=False, break_on_hyphens=False,
         ) or [name]  # fmt: skip
-    return lines
+    return [line.replace(_UNBROKEN, " ") for line in lines]
+
+
+def together(items: Iterable[str]) -> str:
+    r"""Items on one line, or on several in `table`, but none of them torn apart.
+
+    Examples
+    --------
+    >>> together(["cat 3", "dog 4"]).split(" ")
+    ['cat\xa03,', 'dog\xa04']
+    """
+    return ", ".join(item.replace(" ", _UNBROKEN) for item in items)
 
 
 def size_of(count: float) -> str:
@@ -121,17 +135,17 @@ def number_of(count: int, noun: str) -> str:
 
 
 def counts(of: Mapping[str, int], most: int) -> str:
-    """Names with their counts.
+    """Names with their counts, for `table`.
 
     Examples
     --------
-    >>> counts({"cat": 3, "dog": 4, "owl": 5}, 2)
-    'cat 3, dog 4, … (3 in all)'
+    >>> table([("classes", counts({"cat": 3, "dog": 4, "owl": 5}, 2))])
+    ['classes      cat 3, dog 4, … (3 in all)']
     """
     shown = [f"{name} {count:,}" for name, count in list(of.items())[:most]]
     if len(of) > most:
         shown.append(f"… ({len(of):,} in all)")
-    return ", ".join(shown)
+    return together(shown)
 
 
 def _write(stream: TextIO, text: str) -> None:

@@ -31,7 +31,7 @@ DATA_KEY: Final = "imagens"
 PAYLOAD_OFFSET: Final = 4096
 """Where the samples' bytes begin: one page, so that rows of whole pages stay aligned.
 
-Everything before it is the superblock, the root group and the header of the data set.
+Before it stand the superblock, headers, and what else is small enough.
 """
 
 # Attributes of the root group.

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 
 from celeiro.format import layout
-from celeiro.format.codecs import LosslessCodec, filter_pipeline
+from celeiro.format.codecs import filter_pipeline
 from celeiro.packing.listing import NO_SPLIT, Ragged
 from celeiro.packing.names import Names
 from celeiro.packing.publish import Contents, SampleSet
@@ -179,7 +179,7 @@ def _mask_set(streams: _Streams, mask: MaskKind | None) -> SampleSet:
     name, lengths = layout.field(MASK), streams.lengths(MASK)
     if mask is None:
         return SampleSet(name, (int(lengths.sum(dtype=np.uint64)),), np.dtype(np.uint8), lengths)
-    pipeline = filter_pipeline(LosslessCodec(mask.shape, mask.dtype))
+    pipeline = filter_pipeline(mask.codec)
     shape = (len(lengths), *mask.shape)
     return SampleSet(name, shape, mask.dtype, lengths, pipeline, layout.field_index(MASK))
 

@@ -124,7 +124,9 @@ def estimate(job: Job, *, workers: int, sample: int = 200, seconds: float = 3.0)
         if isinstance(why, str)
     )
     if not lengths:
-        return Estimate(store, sampled=len(bad), bad=bad, why_not="no picture that was tried fits")
+        return Estimate(
+            store, sampled=len(bad), bad=bad, why_not="no picture that was tried can be packed"
+        )
     share = len(lengths) / len(tried.results)
     beside = _BESIDE + job.plan.listing.keys.max_length
     size = len(job.plan) * share * (sum(lengths) / len(lengths) + beside)

@@ -18,10 +18,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 
-from celeiro._version import __version__
 from celeiro.errors import OptionError, PictureError, ResumeError, SourceError
 from celeiro.format import layout
 from celeiro.format.codecs import JpegCodec, PixelCodec
@@ -29,6 +27,7 @@ from celeiro.packing import assemble
 from celeiro.packing.names import printable
 from celeiro.packing.outcome import Outcome, Progress, Refused, frame_of, read_record
 from celeiro.packing.pipeline import Stopped, in_order
+from celeiro.packing.provenance import shaped_by
 from celeiro.packing.publish import write_structure
 from celeiro.packing.recipe import BOXES, MASK, recipe_for
 from celeiro.packing.report import Report, count_classes
@@ -153,8 +152,8 @@ def run(job: Job, work: Work, how: How) -> Report:
 def _check_quarantine(job: Job, how: How) -> None:
     """Refuse one below the source: the next run would find the bad pictures there once more."""
     folder, found = how.on_error.folder, job.plan.listing
-    if folder is None or found.labels_from == "manifest":
-        return
+    if folder is None or found.labels_from not in ("folder", "name"):
+        return  # a manifest names its pictures, and finds no others
     root = found.root.resolve()
     if folder.resolve().is_relative_to(root):
         raise OptionError(
@@ -308,10 +307,14 @@ def _commit(
 def _stopping_error(job: Job, work: Work, task: int, reason: str) -> PictureError:
     """The error that stops the job at a bad picture, with what can be done about it."""
     path = printable(job.plan.listing.path(task))
+    kept = (
+        f"{task:,} of {len(job.plan):,} pictures before it are packed and kept in {work.folder}: "
+        "mend or remove this one and give the same command again to go on"
+        if task
+        else "It is the first one: mend or remove it"
+    )
     return PictureError(
-        f"{path}: {reason}. {task:,} of {len(job.plan):,} pictures before it are packed and kept "
-        f"in {work.folder}: mend or remove this one and give the same command again to go on, or "
-        "leave bad ones out with --on-error skip (or quarantine DIR)."
+        f"{path}: {reason}. {kept}, or leave bad ones out with --on-error skip (or quarantine DIR)."
     )
 
 
@@ -380,8 +383,7 @@ def _contents(job: Job, work: Work, record: Record) -> Any:
         color=options.color,
         measured=layout.MEASURED_INPUT if encoded_again else layout.MEASURED_STORED,
         provenance={
-            "made_by": made_by(),
-            "options": options.to_json(),
+            **shaped_by(options, masks=job.mask is not None),
             "labels_from": found.labels_from,
             "source_bytes": int(found.sizes.sum()),
             "refused": len(record.progress.refused),
@@ -394,23 +396,9 @@ def _contents(job: Job, work: Work, record: Record) -> Any:
 def identity(job: Job) -> dict[str, Any]:
     """What a job must have in common with one that was begun to go on with it."""
     shape = None if job.codec is None else list(job.codec.shape)
-    options: dict[str, Any] = json.loads(json.dumps(job.plan.options.to_json()))
-    return {**options, "sample_shape": shape, "sides": list(job.sides), "made_by": made_by()}
-
-
-def made_by() -> dict[str, str]:
-    """The libraries whose versions shape the bytes."""
-    import cv2
-    import simplejpeg
-
-    return {
-        "celeiro": __version__,
-        "h5py": h5py.__version__,
-        "hdf5": h5py.version.hdf5_version,
-        "numpy": np.__version__,
-        "opencv": cv2.__version__,
-        "simplejpeg": simplejpeg.__version__,
-    }
+    told = shaped_by(job.plan.options, masks=job.mask is not None)
+    shared = {"sample_shape": shape, "sides": list(job.sides), "made_by": told["made_by"]}
+    return {**told["options"], **shared}
 
 
 def _report(job: Job, out: Path, record: Record, seconds: float, resumed: int) -> Report:

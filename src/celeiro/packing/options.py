@@ -117,10 +117,8 @@ def parse_size(text: str | int | tuple[int, int]) -> tuple[int, int]:
     >>> parse_size(224)
     (224, 224)
     """
-    if isinstance(text, tuple):
-        height, width = text
-        return int(height), int(width)
-    match = re.fullmatch(r"(\d{1,6})(?:[xX×](\d{1,6}))?", str(text).strip())
+    written = "x".join(map(str, text)) if isinstance(text, (tuple, list)) else str(text)
+    match = re.fullmatch(r"(\d{1,6})(?:[xX×](\d{1,6}))?", written.strip())
     if not match:
         raise OptionError(
             f"size {text!r}: wanted HEIGHTxWIDTH such as 256x320, or one number for a square."

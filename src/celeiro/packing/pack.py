@@ -278,7 +278,7 @@ def _mask_kind(listing: Listing, options: PackOptions, size: tuple[int, int]) ->
             mask = pictures.decode_mask(data, max_pixels=options.max_pixels)
         except (OSError, PictureError):
             continue
-        return MaskKind((*size, *mask.shape[2:]), mask.dtype)
+        return MaskKind((*size, *mask.shape[2:]), mask.dtype, options.compressor)
     raise SourceError(
         f"none of the {len(listing):,} masks can be read; the first is "
         f"{printable(listing.mask_path(0))}."

@@ -74,6 +74,8 @@ class Budget:
 
     def take(self, size: int) -> Budget.Grant:
         """Wait until `size` bytes are free; give them back by leaving the `with` block."""
+        if not size:
+            return Budget.Grant(self, 0)
         size = min(size, self._total)
         with self._changed:
             self._changed.wait_for(lambda: self._used + size <= self._total)
@@ -96,4 +98,5 @@ class Budget:
             """Nothing more: the bytes are taken already."""
 
         def __exit__(self, *_: object) -> None:
-            self._budget._give_back(self._size)
+            if self._size:
+                self._budget._give_back(self._size)

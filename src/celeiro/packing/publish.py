@@ -23,8 +23,11 @@ the order of a hash).
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import signal
+import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -39,12 +42,14 @@ from celeiro.format.codecs import BLOSC
 from celeiro.storage import local
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+    from types import FrameType
 
     import numpy.typing as npt
 
     from celeiro.format.codecs import FilterPipeline
 
+# Names of what is deleted again begin with a dot, which no data key does.
 # The stand-in must be larger than anything that HDF5 puts before it, and the threshold of
 # alignment not larger than the stand-in.
 _SMALLEST_STAND_IN = 1 << 12
@@ -96,6 +101,8 @@ def write_structure(fd: int, contents: Contents) -> None:
     ------
     FormatError
         The HDF5 library did not place the samples where they are; the payload is untouched.
+    OSError
+        The file cannot be written, as for want of room; the payload is untouched.
     """
     samples = contents.samples
     if any(number == BLOSC for number, _ in samples.filters) or contents.sides:
@@ -103,71 +110,78 @@ def write_structure(fd: int, contents: Contents) -> None:
     end = layout.PAYLOAD_OFFSET + samples.total
     target = _Overlay(fd, layout.PAYLOAD_OFFSET, end)
     stand_in = max(samples.total, _SMALLEST_STAND_IN)
-    with _create(target, threshold=stand_in) as file:
-        offsets = _place_samples(file, samples, stand_in)
+    with _interrupts_wait(target), _create(target, threshold=stand_in) as file:
+        offsets = _place_samples(file, target, samples, stand_in)
         tables = {samples.index: offsets} if samples.index else {}
         for side, read in contents.sides:
-            copied = _copy_side(file, side, read)
+            copied = _copy_side(file, target, side, read)
             if side.index:
                 tables[side.index] = copied
         for name, values in contents.auxiliary.items():
             _write_auxiliary(file, name, values, contents.notes.get(name, {}))
+            target.check()
         for name, value in contents.attributes.items():
             _write_attribute(file, name, value)
         _write_indices(file, tables)
+    target.check()
 
 
-def _place_samples(file: h5py.File, samples: SampleSet, stand_in: int) -> npt.NDArray[np.uint64]:
+def _place_samples(
+    file: h5py.File, target: _Overlay, samples: SampleSet, stand_in: int
+) -> npt.NDArray[np.uint64]:
     """Create the main data set so that its bytes are the payload; (N, 2) offset and length."""
     chunked = bool(samples.filters)
     if chunked:
         made = _chunked(file, samples)
-    holder = _contiguous(file, b"_stand_in", (stand_in,), h5t.STD_U8LE)
+    holder = _contiguous(file, b".stand_in", (stand_in,), h5t.STD_U8LE)
     _expect(int(holder.get_offset()), layout.PAYLOAD_OFFSET, "the payload")
     _fill_gap(file)
     if chunked and len(samples.lengths):
         made.write_direct_chunk((0,) * len(samples.shape), b"\0")
     del holder
-    del file["_stand_in"]
+    del file[".stand_in"]
     starts = layout.PAYLOAD_OFFSET + np.concatenate(
         [np.zeros(1, np.uint64), np.cumsum(samples.lengths[:-1], dtype=np.uint64)]
     )[: len(samples.lengths)].astype(np.uint64)
     if chunked:
-        _write_chunks(made, samples, lambda length, _: _zeros(length))
+        _write_chunks(made, target, samples, lambda length, _: _zeros(length))
         _expect_chunks(made, starts)
     else:
         made = _contiguous(file, samples.name.encode(), samples.shape, _h5_type(samples.dtype))
         if samples.total:
             _expect(int(made.get_offset()), layout.PAYLOAD_OFFSET, "the data set")
-    del file["_gap_a"], file["_gap_b"]
+    del file[".gap_a"], file[".gap_b"]
     return np.stack([starts, samples.lengths.astype(np.uint64)], axis=1)
 
 
 def _fill_gap(file: h5py.File) -> None:
     """Use up what alignment left free before the payload."""
-    first = _contiguous(file, b"_gap_a", (1,), h5t.STD_U8LE)
+    first = _contiguous(file, b".gap_a", (1,), h5t.STD_U8LE)
     start = int(first.get_offset()) + 1
     if not 0 < start < layout.PAYLOAD_OFFSET:
         raise _misplaced("the gap before the payload", start, layout.PAYLOAD_OFFSET)
-    second = _contiguous(file, b"_gap_b", (layout.PAYLOAD_OFFSET - start,), h5t.STD_U8LE)
+    second = _contiguous(file, b".gap_b", (layout.PAYLOAD_OFFSET - start,), h5t.STD_U8LE)
     _expect(int(second.get_offset()), start, "the gap before the payload")
 
 
-def _write_chunks(made: h5d.DatasetID, samples: SampleSet, read: Callable[[int, int], Any]) -> None:
+def _write_chunks(
+    made: h5d.DatasetID, target: _Overlay, samples: SampleSet, read: Callable[[int, int], Any]
+) -> None:
     zeros = (0,) * (len(samples.shape) - 1)
     at = 0
     for row, length in enumerate(samples.lengths.tolist()):
         made.write_direct_chunk((row, *zeros), read(length, at))
+        target.check()
         at += length
 
 
 def _copy_side(
-    file: h5py.File, side: SampleSet, read: Callable[[int, int], bytes]
+    file: h5py.File, target: _Overlay, side: SampleSet, read: Callable[[int, int], bytes]
 ) -> npt.NDArray[np.uint64]:
     """Write a data set whose bytes come from elsewhere; (N, 2) offset and length."""
     if side.filters:
         made = _chunked(file, side)
-        _write_chunks(made, side, read)
+        _write_chunks(made, target, side, read)
         starts = _chunk_offsets(made, len(side.lengths))
     else:
         made = _contiguous(file, side.name.encode(), side.shape, _h5_type(side.dtype))
@@ -176,6 +190,7 @@ def _copy_side(
         for at in range(0, side.total, piece):
             part = np.frombuffer(read(min(piece, side.total - at), at), np.uint8)
             flat[at : at + len(part)] = part
+            target.check()
         base = int(made.get_offset() or 0)
         starts = base + np.concatenate(
             [np.zeros(1, np.uint64), np.cumsum(side.lengths, dtype=np.uint64)]
@@ -330,6 +345,27 @@ def _zeros(length: int) -> memoryview | bytes:
     return memoryview(_blank)[:length] if length <= len(_blank) else bytes(length)
 
 
+@contextlib.contextmanager
+def _interrupts_wait(target: _Overlay) -> Iterator[None]:
+    """Let Ctrl-C wait for the next `check`: in the midst of the library it becomes other errors."""
+    before = signal.getsignal(signal.SIGINT)
+    if not callable(before) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def later(number: int, frame: FrameType | None) -> None:
+        try:
+            before(number, frame)
+        except BaseException as error:
+            target.stop(error)
+
+    signal.signal(signal.SIGINT, later)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 class _Overlay(io.RawIOBase):
     """The file as HDF5 sees it: empty at first, and deaf to writes into the payload."""
 
@@ -339,6 +375,17 @@ class _Overlay(io.RawIOBase):
         self._stop = end
         self._position = 0
         self._size = 0
+        self._error: BaseException | None = None
+
+    def check(self) -> None:
+        """Raise what came meanwhile."""
+        if self._error is not None:
+            raise self._error
+
+    def stop(self, error: BaseException) -> None:
+        """Let the next `check` raise this."""
+        # Without its traceback, whose frames would keep data sets open that are to be deleted.
+        self._error = self._error or error.with_traceback(None)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
@@ -367,7 +414,8 @@ class _Overlay(io.RawIOBase):
 
     def truncate(self, size: int | None = None) -> int:
         size = self._position if size is None else size
-        os.ftruncate(self._fd, size)
+        # A file that is given up early is cut to what the library knows of: not the payload.
+        os.ftruncate(self._fd, max(size, self._stop))
         self._size = size
         return size
 

@@ -9,6 +9,7 @@ matter which thread makes it, or when. All heavy calls release the GIL.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -20,15 +21,18 @@ from celeiro.format import pictures
 from celeiro.format.checksum import crc32c
 from celeiro.format.codecs import JpegCodec, LosslessCodec, PixelCodec
 from celeiro.packing import resize, stats
+from celeiro.packing.names import printable
 from celeiro.packing.outcome import Made, Piece
 from celeiro.packing.pipeline import Budget
 from celeiro.packing.work import DATA
 from celeiro.storage import local
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy.typing as npt
 
-    from celeiro.format.codecs import Codec
+    from celeiro.format.codecs import Codec, Compressor
     from celeiro.packing.options import PackOptions
     from celeiro.packing.plan import Plan
 
@@ -63,6 +67,13 @@ class MaskKind:
     """Shape of one: (H, W), or (H, W, C)."""
     dtype: np.dtype[Any]
     """Type of its values."""
+    compressor: Compressor = "zstd"
+    """What its chunks are compressed with."""
+
+    @property
+    def codec(self) -> LosslessCodec:
+        """The codec of masks, whatever the store of the pictures."""
+        return LosslessCodec(self.shape, self.dtype, self.compressor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +103,7 @@ class SizedRecipe:
             resize.apply(image, placement, out=row)
         pieces = {DATA: piece_of(self.codec, row)}
         if listing.masks is not None and self.mask is not None:
-            with self.budget.take(_cost(header)):
+            with _about_the_mask(listing.masks[task]), self.budget.take(_cost(header)):
                 pieces[MASK] = self._mask(listing.mask_path(task), placement)
         if listing.boxes is not None:
             pieces[BOXES] = boxes_piece(resize.move_boxes(listing.boxes[task], placement))
@@ -119,16 +130,13 @@ class SizedRecipe:
         image = pictures.decode_mask(data, max_pixels=self.plan.options.max_pixels)
         if image.dtype != self.mask.dtype or image.shape[2:] != self.mask.shape[2:]:
             raise PictureError(
-                f"its mask is {image.dtype} {image.shape}, the first mask was "
-                f"{self.mask.dtype} {self.mask.shape}"
+                f"it holds {_kind(image.dtype, image.shape)}, and the first mask "
+                f"{_kind(self.mask.dtype, self.mask.shape)}. All must be alike"
             )
         if image.shape[:2] != placement.source:
-            raise PictureError(
-                f"its mask is {image.shape[0]}x{image.shape[1]}, the picture "
-                f"{placement.source[0]}x{placement.source[1]}"
-            )
+            raise _other_size(image.shape[:2], placement.source)
         small = resize.apply(image, placement, nearest=True)
-        return piece_of(LosslessCodec(self.mask.shape, self.mask.dtype), small)
+        return piece_of(self.mask.codec, small)
 
     def _sums(self, row: npt.NDArray[Any], piece: Piece) -> stats.Sums:
         if isinstance(self.codec, JpegCodec) and self.plan.options.check == "decode":
@@ -153,24 +161,21 @@ class EncodedRecipe:
         options, listing = self.plan.options, self.plan.listing
         data = _read(listing.path(task), int(listing.sizes[task]))
         header = pictures.check(data, max_pixels=options.max_pixels)
-        sums = stats.NOTHING
-        if options.check == "decode":
-            with self.budget.take(_cost(header)):
-                image = pictures.decode(data, buffer=_scratch(), header=header)
-                sums = stats.sums_of(image)
         placement = self._shrunk(header.upright)
         if placement is None:
             shape = (*header.upright, 3)
-            pieces = {DATA: Piece(data, len(data), crc32c(data), shape, header.orientation)}
+            piece = Piece(data, len(data), crc32c(data), shape, header.orientation)
         else:
-            pieces = {DATA: self._encode_again(data, header, placement)}
+            piece = self._encode_again(data, header, placement)
+        pieces = {DATA: piece}
         if listing.masks is not None:
-            pieces[MASK] = self._mask(listing.mask_path(task), header.upright, placement)
+            with _about_the_mask(listing.masks[task]), self.budget.take(_cost(header)):
+                pieces[MASK] = self._mask(listing.mask_path(task), header.upright, placement)
         if listing.boxes is not None:
             boxes = listing.boxes[task]
             boxes = boxes if placement is None else resize.move_boxes(boxes, placement)
             pieces[BOXES] = boxes_piece(boxes)
-        return Made(pieces, sums)
+        return Made(pieces, self._sums(bytes(piece.data)))
 
     def _shrunk(self, size: tuple[int, int]) -> resize.Placement | None:
         longest = self.plan.options.max_side
@@ -182,13 +187,20 @@ class EncodedRecipe:
     def _encode_again(
         self, data: bytes, header: pictures.Header, placement: resize.Placement
     ) -> Piece:
-        options = self.plan.options
+        options, shape = self.plan.options, (*placement.target, 3)
         with self.budget.take(_cost(header)):
             image = pictures.decode(data, buffer=_scratch(), header=header)
             small = resize.apply(image, placement)
-        shape = (*placement.target, 3)
         piece = piece_of(JpegCodec(shape, options.quality, options.subsampling), small)
         return Piece(piece.data, piece.length, piece.crc, shape, 1, True)
+
+    def _sums(self, stored: bytes) -> stats.Sums:
+        """Of the pixels as a reader decodes them, where they are looked at at all."""
+        if self.plan.options.check != "decode":
+            return stats.NOTHING
+        header = pictures.read_header(stored)
+        with self.budget.take(_cost(header)):
+            return stats.sums_of(pictures.decode(stored, buffer=_scratch(), header=header))
 
     def _mask(
         self, path: bytes, size: tuple[int, int], placement: resize.Placement | None
@@ -197,17 +209,14 @@ class EncodedRecipe:
         data = _read(path, 0)
         header = pictures.check(data, max_pixels=options.max_pixels)
         if header.upright != size:
-            raise PictureError(
-                f"its mask is {header.upright[0]}x{header.upright[1]}, the picture "
-                f"{size[0]}x{size[1]}"
-            )
+            raise _other_size(header.upright, size)
         shape = (*header.upright, header.channels)
         if placement is None:
             return Piece(data, len(data), crc32c(data), shape, header.orientation)
         image = pictures.decode_mask(data, max_pixels=options.max_pixels)
-        small = resize.apply(image, placement, nearest=True)
-        png = _png(small)
-        return Piece(png, len(png), crc32c(png), (*placement.target, shape[2]), 1, True)
+        png = _png(resize.apply(image, placement, nearest=True))
+        shape = (*placement.target, image.shape[2] if image.ndim == 3 else 1)
+        return Piece(png, len(png), crc32c(png), shape, 1, True)
 
 
 def recipe_for(plan: Plan, codec: Codec | None, mask: MaskKind | None) -> Recipe:
@@ -270,9 +279,32 @@ def _row(shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
     return row
 
 
+@contextlib.contextmanager
+def _about_the_mask(path: bytes) -> Iterator[None]:
+    """Name the mask in what is wrong with it: who reports knows the picture's name alone."""
+    try:
+        yield
+    except PictureError as error:
+        raise PictureError(f"its mask {printable(path)}: {error}") from error
+
+
+def _other_size(mask: tuple[int, ...], picture: tuple[int, int]) -> PictureError:
+    return PictureError(f"it is {mask[0]}x{mask[1]}, and the picture {picture[0]}x{picture[1]}")
+
+
+def _kind(dtype: np.dtype[Any], shape: tuple[int, ...]) -> str:
+    count = shape[2] if len(shape) == 3 else 1
+    return f"{dtype} with {count} channel{'s' if count > 1 else ''}"
+
+
 def _png(image: npt.NDArray[Any]) -> bytes:
     import cv2
 
+    if image.dtype not in (np.uint8, np.uint16):  # OpenCV would make 8 bits of it, and warn
+        raise PictureError(
+            f"it holds {image.dtype}, and a PNG, which --max-side makes of it, 8 or 16 bits. "
+            "Leave out --max-side, or choose --size with another store"
+        )
     if image.ndim == 3 and image.shape[2] == 3:
         image = image[..., ::-1]
     elif image.ndim == 3 and image.shape[2] == 4:

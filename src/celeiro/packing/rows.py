@@ -22,10 +22,10 @@ from celeiro.errors import OptionError, ResumeError, RowError, SourceError
 from celeiro.format import layout
 from celeiro.format.codecs import JpegCodec
 from celeiro.packing import assemble, resize, stats
-from celeiro.packing.job import made_by
 from celeiro.packing.order import shuffled
 from celeiro.packing.outcome import Made, Outcome, Progress, Refused, frame_of, read_record
 from celeiro.packing.pipeline import Stopped, available_cores, in_order
+from celeiro.packing.provenance import shaped_by
 from celeiro.packing.publish import write_structure
 from celeiro.packing.recipe import codec_for, piece_of
 from celeiro.packing.report import Report, count_classes
@@ -105,15 +105,11 @@ class LabelKind:
         other = LabelKind.of(label)
         if other == self:
             return None
-        if "nothing" in (self.group, other.group):
-            return (
-                "it has no label, and the rows before have one each"
-                if label is None
-                else f"it has the label {label.tolist()!r}, and the rows before have none"
-            )
-        return (
-            f"its label {label.tolist()!r} is {other}, wanted {self} as of the rows before"  # type: ignore[union-attr]
-        )
+        if label is None:
+            return "it has no label, and the rows before have one each"
+        if self.group == "nothing":
+            return f"it has the label {label.tolist()!r}, and the rows before have none"
+        return f"its label {label.tolist()!r} is {other}, wanted {self} as of the rows before"
 
     def __str__(self) -> str:
         """As in an error message."""
@@ -191,10 +187,10 @@ class RowWriter:
         if options.size is not None and len(kind.shape) not in (2, 3):
             raise OptionError(f"rows of shape {kind.shape} are no pictures, so size cannot apply.")
         self.codec = codec_for(options, shape, kind.dtype)
-        choices: dict[str, Any] = json.loads(json.dumps(options.to_json()))
-        wanted = choices | {
+        told = shaped_by(options)
+        wanted = told["options"] | {
             "rows": [list(kind.shape), kind.dtype.str],
-            "made_by": made_by(),
+            "made_by": told["made_by"],
             **(identity or {}),
         }
         self.work = Work(out, wanted, overwrite=overwrite, fresh=fresh, resume=resume)
@@ -302,7 +298,7 @@ class RowWriter:
             splits=splits,
             color=self.color,
             measured=layout.MEASURED_INPUT if again else layout.MEASURED_STORED,
-            provenance={"made_by": made_by(), "options": self.options.to_json()},
+            provenance=shaped_by(self.options),
         )
         self.work.publish(lambda fd: write_structure(fd, contents))
         out = self.work.out
@@ -453,9 +449,7 @@ def pack_rows(
             raise SourceError(
                 f"{len(given)} labels for {writer.progress.done} arrays: wanted one each."
             )
-        return writer.publish(
-            labels=_ordered(given, options), label_names=names, began=began
-        )
+        return writer.publish(labels=_ordered(given, options), label_names=names, began=began)
     finally:
         writer.close()
 
@@ -466,14 +460,21 @@ def split_rows_of(rows: Any, row_ndim: int) -> tuple[list[npt.NDArray[Any]], boo
     `row_ndim` is the number of axes of one row: an array with just so many is one row.
     """
     if isinstance(rows, (list, tuple)):
-        batch = [np.asarray(row) for row in rows]
+        batch = [_array(row) for row in rows]
         if batch and batch[0].ndim == row_ndim - 1:
             return [np.asarray(rows)], True  # one row, given as a list
         return batch, False
     array = np.asarray(rows)
-    if array.ndim == row_ndim:
+    if array.ndim <= row_ndim:
         return [array], True
     return list(array), False
+
+
+def _array(row: Any) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(row)
+    except ValueError as error:
+        raise RowError(f"a row that is no array: {error}") from None
 
 
 def number_labels(

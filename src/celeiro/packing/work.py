@@ -220,7 +220,9 @@ class Work:
         _remove(self.folder, self._lock)
 
     def close(self) -> None:
-        """Let go of everything; the work stays for the next time."""
+        """Let go of everything; work stays for the next time, if there is any."""
+        if self._is_empty():
+            self.discard()
         self._close_streams()
         self._lock.release()
 
@@ -252,8 +254,12 @@ class Work:
 
     # -- helpers, in the order in which they are called --
 
+    def _is_empty(self) -> bool:
+        return bool(self._fds) and not self.published and next(self.frames(), None) is None
+
     def _take_lock(self) -> None:
         """Lock the folder, and make it where it is not there yet."""
+        tries = 100
         while True:
             try:
                 self._make_folder()
@@ -261,9 +267,10 @@ class Work:
                 return
             except CeleiroError:
                 raise
-            except FileNotFoundError:
-                continue  # its last user removed the folder after we saw it
             except OSError as error:
+                tries -= 1
+                if isinstance(error, FileNotFoundError) and tries:
+                    continue  # its last user removed the folder after we saw it
                 if error.errno in _FULL:
                     raise
                 raise OptionError(
@@ -289,20 +296,15 @@ class Work:
 
     def _check_folder(self) -> None:
         """Refuse a folder with files of our names that we did not make."""
-        if _begun(self.folder) is not None:
+        foreign = _foreign(self.folder, self.sides)
+        if not foreign:
             return
-        lock = self.folder / "lock"
-        ours = _names(self.folder, self.sides) - {"lock", "job.new"}
-        foreign = [name for name in ours if os.path.lexists(self.folder / name)]
-        if lock.stat().st_size:
-            foreign.append("lock")
-        elif foreign:
+        if "lock" not in foreign:
             self._lock.remove()
-        if foreign:
-            raise ExistsError(
-                f"{self.folder} holds {sorted(foreign)[0]!r}, and not by celeiro, which works in a "
-                "folder of that name. Move it away, or choose another output."
-            )
+        raise ExistsError(
+            f"{self.folder} holds {foreign[0]!r}, and not by celeiro, which works in a folder of "
+            "that name. Move it away, or choose another output."
+        )
 
     @contextlib.contextmanager
     def _room(self) -> Iterator[None]:
@@ -422,7 +424,7 @@ def _sweep(folder: Path, lock: local.Lock) -> None:
         rest = set(os.listdir(folder))
     except OSError:
         return
-    if DATA not in rest and rest <= _names(folder):
+    if rest <= _names(folder) - {DATA} and not _foreign(folder):
         with contextlib.suppress(OSError):  # such as somebody else's lock
             lock.acquire()
             _clear(folder)
@@ -448,6 +450,18 @@ def _names(folder: Path, sides: Iterable[str] = ()) -> set[str]:
         "lock", "job.json", "job.new", "notes.json", "notes.new", "journal", DATA,
         local.claim(folder / DATA).name,
     }  # fmt: skip
+
+
+def _foreign(folder: Path, sides: Iterable[str] = ()) -> list[str]:
+    """Files with names of ours, in a folder where no job of ours was begun."""
+    if _begun(folder) is not None:
+        return []
+    lock = folder / "lock"
+    names = _names(folder, sides) - {lock.name, "job.new"}
+    found = [name for name in names if os.path.lexists(folder / name)]
+    if lock.exists() and lock.stat().st_size:
+        found.append(lock.name)
+    return sorted(found)
 
 
 def _remove(folder: Path, lock: local.Lock) -> None:

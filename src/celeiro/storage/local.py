@@ -51,8 +51,9 @@ def read_file(path: bytes | str, size_hint: int = 0) -> bytes:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", os.fsdecode(path))
         data = os.read(fd, size_hint + 1)
-        if len(data) <= size_hint:
+        if len(data) == size_hint:
             return data
+        # Another size than was said; or one call gave less, as Linux does beyond 2 GB.
         parts = [data]
         while part := os.read(fd, 1 << 20):
             parts.append(part)
@@ -69,8 +70,7 @@ def write_at(fd: int, buffers: Sequence[Buffer], offset: int) -> int:
     OSError
         As the system says; what was written before stays.
     """
-    views = [memoryview(b).cast("B") for b in buffers]
-    views = [v for v in views if v.nbytes]
+    views = [view.cast("B") for b in buffers if (view := memoryview(b)).nbytes]
     position = offset
     first = 0
     while first < len(views):

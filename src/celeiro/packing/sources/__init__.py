@@ -1,4 +1,10 @@
-"""Where samples come from: one kind of source a file, each giving a `Listing`."""
+"""Where samples come from: one kind of source a file, each giving a `Listing`.
+
+    folder.py      a folder of pictures
+    manifest.py    a table of them: tables.py reads it, columns.py and targets.py type its columns
+
+No picture is opened here.
+"""
 
 from __future__ import annotations
 

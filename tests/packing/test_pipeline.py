@@ -1,0 +1,139 @@
+"""The pipeline: in order, bounded, and everybody home when it is left."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from celeiro.packing.pipeline import Budget, Stopped, available_cores, in_order
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def threads() -> set[str]:
+    return {t.name for t in threading.enumerate() if t.name.startswith("celeiro")}
+
+
+@given(n=st.integers(0, 40), workers=st.integers(1, 8), window=st.integers(1, 12))
+@settings(max_examples=30)
+def test_results_come_in_the_order_of_the_blocks(n: int, workers: int, window: int) -> None:
+    found = in_order(range(n), lambda b, stop: b * b, workers=workers, window=window)
+    assert list(found) == [b * b for b in range(n)]
+    assert not threads()
+
+
+@pytest.mark.parametrize("window", [1, 2, 5])
+def test_no_more_than_a_window_is_begun_ahead_of_who_takes(window: int) -> None:
+    pulled = 0
+
+    def blocks() -> Iterator[int]:
+        nonlocal pulled
+        for block in range(50):
+            pulled += 1
+            yield block
+
+    found = in_order(blocks(), lambda b, stop: b, workers=3, window=window)
+    for taken, result in enumerate(found):
+        assert result == taken
+        assert pulled <= taken + window
+
+
+def test_slow_blocks_do_not_let_later_ones_overtake() -> None:
+    later = threading.Event()
+
+    def work(block: int, stop: threading.Event) -> int:
+        if block == 0:
+            assert later.wait(30)  # until another block is done
+        else:
+            later.set()
+        return block
+
+    assert list(in_order(range(9), work, workers=2, window=4)) == list(range(9))
+
+
+def test_an_error_in_a_thread_comes_out_in_its_turn_and_ends_the_others() -> None:
+    def work(block: int, stop: threading.Event) -> int:
+        if block == 3:
+            raise ZeroDivisionError
+        return block
+
+    found = in_order(range(100), work, workers=4, window=8)
+    assert [next(found) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(ZeroDivisionError):
+        next(found)
+    assert not threads()
+
+
+def test_an_error_of_the_source_comes_out_and_ends_the_threads() -> None:
+    def blocks() -> Iterator[int]:
+        yield 1
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        list(in_order(blocks(), lambda b, stop: b, workers=2, window=4))
+    assert not threads()
+
+
+@pytest.mark.parametrize("leave", ["close", "throw"])
+def test_leaving_early_stops_the_tasks_in_hand_and_begins_no_other(leave: str) -> None:
+    begun: list[int] = []
+    running = threading.Event()
+
+    def work(block: int, stop: threading.Event) -> int:
+        begun.append(block)
+        if block == 0:
+            return 0
+        running.set()
+        assert stop.wait(30), "never told to stop"
+        raise Stopped
+
+    found = in_order(range(100), work, workers=2, window=8)
+    assert next(found) == 0
+    assert running.wait(30)
+    if leave == "close":
+        found.close()
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            found.throw(KeyboardInterrupt)
+    assert not threads()
+    assert len(begun) <= 4
+
+
+def test_a_budget_is_never_overdrawn_and_a_large_request_is_granted_alone() -> None:
+    budget = Budget(100)
+    used, most, alone = 0, 0, True
+    lock = threading.Lock()
+
+    def take(size: int, _: Any) -> None:
+        nonlocal used, most, alone
+        with budget.take(size):
+            with lock:
+                used += size
+                most = max(most, min(used, 100) if size > 100 else used)
+                alone &= size <= 100 or used == size
+            with lock:
+                used -= size
+
+    sizes = [30, 60, 250, 10, 99, 0, 100, 45] * 20
+    list(in_order(sizes, take, workers=7, window=14))
+    assert most <= 100
+    assert alone
+    with budget.take(100):
+        pass  # all was given back
+
+
+def test_a_budget_is_given_back_after_an_error() -> None:
+    budget = Budget(10)
+    with pytest.raises(ZeroDivisionError), budget.take(10):
+        raise ZeroDivisionError
+    with budget.take(10):
+        pass
+
+
+def test_there_is_a_core_to_work_on() -> None:
+    assert available_cores() >= 1
