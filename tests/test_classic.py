@@ -1,4 +1,4 @@
-"""`HDF5Dataset` and `HDF5DatasetWriter`: loops written for the article or the book run unchanged."""
+"""`HDF5Dataset` and `HDF5DatasetWriter`: loops of the article and of the book run unchanged."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import h5py
+import hdf5plugin  # noqa: F401  (reads `lossless`)
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -102,6 +103,7 @@ def test_default_names_are_those_of_the_article_and_of_the_book(tmp_path: Path) 
     step=st.integers(1, 7),
     buffer_size=st.integers(1, 7),
 )  # fmt: skip
+@settings(max_examples=50)
 def test_any_rows_in_any_batches_come_back(
     rows: np.ndarray, step: int, buffer_size: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -377,12 +379,17 @@ def test_what_is_written_can_be_looked_at_before_close(out: Path) -> None:
 
 def test_an_exception_within_the_block_keeps_what_was_flushed(out: Path) -> None:
     rows = images(5)
-    with pytest.raises(ZeroDivisionError), HDF5Dataset((5, 6, 8, 3), out) as dataset:
-        dataset.store_class_labels(["a", "b"])
-        dataset.add(rows[:2], [0, 1])
-        dataset.flush()
-        dataset.add(rows[2:3], [1])
-        1 / 0  # noqa: B018
+
+    def fail() -> None:
+        with HDF5Dataset((5, 6, 8, 3), out) as dataset:
+            dataset.store_class_labels(["a", "b"])
+            dataset.add(rows[:2], [0, 1])
+            dataset.flush()
+            dataset.add(rows[2:3], [1])
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert not out.exists()
     with HDF5Dataset((5, 6, 8, 3), out, resume=True) as dataset:
         assert dataset.idx == len(dataset) == 2
@@ -551,6 +558,25 @@ def test_ctrl_c_in_the_midst_of_writing_neither_loses_nor_doubles_a_row(
     assert read(out)["labels"].tolist() == list(range(20))
 
 
+def test_ctrl_c_while_closing_loses_nothing_and_close_can_be_tried_again(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = HDF5Dataset((20, 3), out, store="lossless")
+    rows = np.arange(60.0).reshape(20, 3)
+    dataset.add(rows, range(20))
+    for name in ("_contiguous", "_write_chunks", "_write_auxiliary", "_write_indices"):
+
+        def interrupt(*_: Any) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(f"celeiro.packing.publish.{name}", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                dataset.close()
+    dataset.close()
+    np.testing.assert_array_equal(read(out)["imagens"], rows)
+
+
 def test_an_output_that_appears_meanwhile_is_kept_and_close_can_be_tried_again(out: Path) -> None:
     dataset = HDF5Dataset((2, 3), out)
     dataset.add(np.ones((2, 3)), [0, 1])
@@ -564,9 +590,13 @@ def test_an_output_that_appears_meanwhile_is_kept_and_close_can_be_tried_again(o
 
 
 def test_a_failed_close_at_the_end_of_the_block_lets_go(out: Path) -> None:
-    with pytest.raises(ExistsError), HDF5Dataset((2, 3), out) as dataset:
-        dataset.add(np.ones((2, 3)), [0, 1])
-        out.write_bytes(b"mine")
+    def fail() -> None:
+        with HDF5Dataset((2, 3), out) as dataset:
+            dataset.add(np.ones((2, 3)), [0, 1])
+            out.write_bytes(b"mine")
+
+    with pytest.raises(ExistsError):
+        fail()
     out.unlink()
     with HDF5Dataset((2, 3), out, resume=True) as again:
         assert again.idx == 2
@@ -587,13 +617,15 @@ def test_nothing_is_added_to_a_file_that_has_its_name(out: Path, nursery: Nurser
     )
     assert end.killed
     whole = out.read_bytes()
-    with (
-        pytest.raises(ExistsError, match="is finished"),
-        HDF5Dataset((4, 2), out, resume=True) as dataset,
-    ):
-        assert dataset.idx == 3
-        dataset.add(np.ones((1, 2)), [3])
-        dataset.flush()
+
+    def add_another() -> None:
+        with HDF5Dataset((4, 2), out, resume=True) as dataset:
+            assert dataset.idx == 3
+            dataset.add(np.ones((1, 2)), [3])
+            dataset.flush()
+
+    with pytest.raises(ExistsError, match="is finished"):
+        add_another()
     assert out.read_bytes() == whole
     with HDF5Dataset((4, 2), out, resume=True):
         pass

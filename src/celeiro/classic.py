@@ -359,10 +359,10 @@ class HDF5Dataset:
         parts = [f.arrays["label"] for f in frames if "label" in f.arrays]
         return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
-    def _read_row(self, index: int) -> npt.NDArray[Any]:
+    def _read_rows(self, rows: Iterable[int]) -> list[npt.NDArray[Any]]:
         if self._writer is None or self._closed:
             raise RowError(f"{self.output_path} is closed, or has no rows yet. Read it with h5py.")
-        return self._writer.read(index)
+        return self._writer.read(rows)
 
     def _let_go(self) -> None:
         self._closed = True
@@ -426,13 +426,13 @@ class Written:
         """One row, or the rows of a slice; IndexError for one that is not written yet."""
         written = self._dataset.idx
         if isinstance(index, slice):
-            rows = [self._dataset._read_row(i) for i in range(*index.indices(written))]
+            rows = self._dataset._read_rows(range(*index.indices(written)))
             empty = np.zeros((0, *self.shape[1:]), self.dtype)
             return np.stack(rows) if rows else empty
         at = index + written if index < 0 else index
         if not 0 <= at < written:
             raise IndexError(f"row {index}: {written} of {len(self)} rows are written so far")
-        return self._dataset._read_row(at)
+        return self._dataset._read_rows([at])[0]
 
 
 class Database(Mapping[str, Any]):

@@ -1,4 +1,4 @@
-"""The journal: whatever is cut off or damaged, what is read back is a prefix of what was written."""
+"""The journal: whatever is cut off or damaged, what is read back is a prefix of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`celeiro.pack` of folders: what it promises when things go wrong, and the file when they go well."""
+"""`celeiro.pack` of folders: the file when all goes well, and the promises when it does not."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -57,7 +58,7 @@ def names(out: Path) -> list[str]:
         if "keys_offsets" not in file:
             return [key.decode() for key in file["keys"][:]]
         blob, ends = file["keys"][:].tobytes(), file["keys_offsets"][:]
-        return [blob[a:b].decode() for a, b in zip(ends, ends[1:], strict=False)]
+        return [blob[a:b].decode() for a, b in pairwise(ends)]
 
 
 def interrupt(source: Path, out: Path, *, after: int, **options: Any) -> None:
@@ -91,7 +92,7 @@ def test_the_file_is_read_with_h5py_alone(store: str, photo_folder: PhotoFolder,
         pictures = [cv2.imread(str(p))[..., ::-1] for p in paths]
         if store == "encoded":
             ends = file["imagens_offsets"][:]
-            stored = [data[a:b].tobytes() for a, b in zip(ends, ends[1:], strict=False)]
+            stored = [data[a:b].tobytes() for a, b in pairwise(ends)]
             assert stored == [p.read_bytes() for p in paths]
             assert file["imagens_shapes"][:].tolist() == [[40, 48, 3]] * 9
         else:
@@ -166,7 +167,7 @@ def test_the_first_bad_picture_stops_it_and_once_mended_it_goes_on(
         celeiro.pack(source, out, workers=7, **STORES[store])
     message = str(caught.value)
     assert str(bad) in message
-    assert "17 of 30 pictures before it are packed and kept" in message
+    assert "(17 of 30 done)" in message
     assert "--on-error skip" in message
     assert not out.exists()
     bad.write_bytes(good)
@@ -327,6 +328,30 @@ def test_a_killed_overwriting_leaves_the_old_file_and_goes_on(
     assert out.read_bytes() == (tmp_path / "whole.h5").read_bytes()
 
 
+@pytest.mark.parametrize("name", ["out.h5", "dog.h5", "ação.h5", b"caf\xe9.h5", "a b.partial"])
+def test_the_output_may_stand_in_the_source_under_any_name(
+    name: str | bytes, photo_folder: PhotoFolder, out: Path
+) -> None:
+    source = photo_folder(20)
+    celeiro.pack(source, out)
+    inside = source / os.fsdecode(name)
+    interrupt(source, inside, after=10)
+    report = celeiro.pack(source, inside)
+    assert report.resumed >= 10
+    assert inside.read_bytes() == out.read_bytes()
+    assert len(os.listdir(source)) == 21
+
+
+def test_packing_in_a_thread_is_packing(photo_folder: PhotoFolder, out: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    source = photo_folder(9)
+    with ThreadPoolExecutor(3) as pool:
+        outs = [out.with_name(f"{i}.h5") for i in range(3)]
+        list(pool.map(lambda o: celeiro.pack(source, o, store="jpeg", size=8), outs))
+    assert len({o.read_bytes() for o in outs}) == 1
+
+
 @pytest.mark.parametrize("target", ["folder", "missing/out.h5", "file/out.h5"])
 def test_a_target_that_cannot_be_is_told_and_nothing_is_left(
     target: str, photo_folder: PhotoFolder, tmp_path: Path
@@ -454,6 +479,24 @@ def test_a_source_that_changed_is_noticed_where_it_is_packed_already(
     with pytest.raises(ResumeError, match=r"the first change is at picture 4, now '.*'.*--fresh"):
         celeiro.pack(source, out, **STORES[store])
     assert celeiro.pack(source, out, fresh=True, on_error="skip", **STORES[store]).resumed == 0
+
+
+def test_a_mask_or_a_box_that_changed_is_noticed_too(photo_folder: PhotoFolder, out: Path) -> None:
+    source = photo_folder(20, classes=(), kind="png")
+    lines = [{"path": f"{i}.png", "mask": f"{i}.png", "boxes": [[0, 0, i, i]]} for i in range(20)]
+    manifest = source / "all.jsonl"
+    manifest.write_text("\n".join(map(json.dumps, lines)))
+    shutil.copy(source / "3.png", source / "mask.png")
+    lines[3]["mask"] = "mask.png"
+    manifest.write_text("\n".join(map(json.dumps, lines)))
+    interrupt(manifest, out, after=10, size=8)
+    os.utime(source / "mask.png", ns=(1, 1))
+    with pytest.raises(ResumeError, match="picture 4, now '3.png'"):
+        celeiro.pack(manifest, out, size=8)
+    lines[3]["boxes"] = [[0, 0, 3, 4]]
+    manifest.write_text("\n".join(map(json.dumps, lines)))
+    with pytest.raises(ResumeError, match="picture 4, now '3.png'"):
+        celeiro.pack(manifest, out, size=8)
 
 
 def test_pictures_that_came_behind_what_is_packed_are_packed_too(
@@ -620,9 +663,9 @@ def test_workers_are_as_many_as_there_are_cores(
     seen = []
     in_order = celeiro.packing.job.in_order
 
-    def spy(*args: Any, workers: int, window: int) -> Any:
+    def spy(*args: Any, workers: int, **options: Any) -> Any:
         seen.append(workers)
-        return in_order(*args, workers=workers, window=window)
+        return in_order(*args, workers=workers, **options)
 
     monkeypatch.setattr(celeiro.packing.job, "in_order", spy)
     celeiro.pack(photo_folder(3), out)

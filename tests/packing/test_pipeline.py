@@ -29,7 +29,7 @@ def test_results_come_in_the_order_of_the_blocks(n: int, workers: int, window: i
 
 @pytest.mark.parametrize("window", [1, 2, 5])
 def test_no_more_than_a_window_is_begun_ahead_of_who_takes(window: int) -> None:
-    pulled = 0
+    pulled, begun = 0, 0
 
     def blocks() -> Iterator[int]:
         nonlocal pulled
@@ -37,10 +37,15 @@ def test_no_more_than_a_window_is_begun_ahead_of_who_takes(window: int) -> None:
             pulled += 1
             yield block
 
-    found = in_order(blocks(), lambda b, stop: b, workers=3, window=window)
-    for taken, result in enumerate(found):
+    def work(block: int, stop: threading.Event) -> int:
+        nonlocal begun
+        begun += 1
+        return block
+
+    for taken, result in enumerate(in_order(blocks(), work, workers=1, window=window)):
         assert result == taken
-        assert pulled <= taken + window
+        assert begun <= taken + window
+        assert pulled <= taken + window + 1
 
 
 def test_slow_blocks_do_not_let_later_ones_overtake() -> None:

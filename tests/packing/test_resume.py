@@ -49,7 +49,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
         boxes = [[0, 0, width / 2, height / 2]] * (i % 3)
         lines.append({"path": name, "label": name[9:12], "mask": f"masks/{i}.png", "boxes": boxes})
     (root / "all.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
-    (root / "few.jsonl").write_text("\n".join(json.dumps(line) for line in lines[:5]))
+    (root / "some.jsonl").write_text("\n".join(json.dumps(line) for line in lines[:70]))
+    (root / "few.jsonl").write_text("\n".join(json.dumps(line) for line in lines[1:4]))
     return root
 
 
@@ -79,7 +80,7 @@ def on_progress(progress):
         kill()
 
 if call >= 0:
-    before_call(call, torn=torn)
+    result = before_call(call, torn=torn)
 celeiro.pack(
     source, out, workers=workers, buffer_size=buffer_size, on_progress=on_progress, **options
 )
@@ -99,15 +100,15 @@ def test_killed_at_twenty_moments_the_same_call_ends_on_the_same_file(
     moments = random.Random(case)
     source, options = source_of(photos, case), STORES[case]
     kills, files = 0, 0
-    while kills < 20:
+    while kills < (20 if case in FOLDERS else 7):
         out = tmp_path / f"{files}.h5"
         while not out.exists():
             by_time = moments.random() < 0.3
             end = pack(
                 nursery, source, out, options,
                 workers=moments.choice([1, 2, 7]),
-                callbacks=-1 if by_time else moments.randrange(1, 60),
-                kill_after=moments.uniform(0.01, 0.2) if by_time else None,
+                callbacks=-1 if by_time else moments.randrange(1, 40),
+                kill_after=moments.uniform(0.01, 0.1) if by_time else None,
             )  # fmt: skip
             assert end.error is None, end.message
             kills += end.killed
@@ -123,28 +124,25 @@ def test_killed_before_any_call_that_changes_the_disk_the_same_call_ends_on_the_
     case: str, photos: Path, nursery: Nursery, tmp_path: Path
 ) -> None:
     source, options = photos / "few.jsonl", STORES[case]
+    how = {"workers": 1, "buffer_size": 1}
     once = tmp_path / "once.h5"
-    celeiro.pack(source, once, **options)
+    calls = pack(nursery, source, once, options, call=1_000_000, **how).result
     whole = once.read_bytes()
-    # Every call of one store, and of the others each time another few.
-    calls = range(200) if case == "fields" else random.Random(case).sample(range(150), 20)
-    for call in calls:
-        out = tmp_path / f"{call}.h5"
-        how = {"workers": 1, "buffer_size": 1}
-        end = pack(nursery, source, out, options, call=call, torn=bool(call % 2), **how)
-        assert end.error is None, end.message
+    moments = [n for n, name in enumerate(calls) if name != "pwritev" or n % 8 == 0]
+    if case != "fields":  # one store is tried at every moment, the others at some
+        moments = random.Random(case).sample(moments, 6)
+    for moment in moments:
+        out = tmp_path / f"{moment}.h5"
+        # Every second time a write is torn.
+        end = pack(nursery, source, out, options, call=moment, torn=bool(moment % 2), **how)
+        assert end.killed
         assert not out.exists() or out.read_bytes() == whole
-        end_of_all = not end.killed
         if not out.exists() or work(out).exists():
             end = pack(nursery, source, out, options, **how)
-            # Killed in the last cleaning up: the file is there, whole, and cleaning up is done.
-            assert end.error in (None, "ExistsError"), (call, end.message)
+            # Killed while it cleaned up? Then the file is there, and the rest goes now.
+            assert end.error in (None, "ExistsError"), (moment, end.message)
         assert out.read_bytes() == whole
-        assert not work(out).exists(), call
-        if end_of_all:
-            break
-    else:
-        assert case != "fields", "the last calls were not reached"
+        assert not work(out).exists(), moment
 
 
 def work(out: Path) -> Path:
@@ -153,10 +151,12 @@ def work(out: Path) -> Path:
 
 @pytest.mark.parametrize("case", STORES)
 def test_neither_workers_nor_buffers_change_the_file(
-    case: str, photos: Path, undisturbed: dict[str, bytes], tmp_path: Path
+    case: str, photos: Path, tmp_path: Path
 ) -> None:
-    for workers, buffer_size in [(1, 1), (1, 500), (2, 7), (7, 1), (7, 500)]:
+    files = set()
+    for workers, buffer_size in [(1, 7), (2, 1), (2, 500), (7, 7), (7, 500)]:
         out = tmp_path / f"{workers}-{buffer_size}.h5"
         options = {"workers": workers, "buffer_size": buffer_size, **STORES[case]}
-        celeiro.pack(source_of(photos, case), out, **options)
-        assert out.read_bytes() == undisturbed[case], (workers, buffer_size)
+        celeiro.pack(photos / "some.jsonl", out, **options)
+        files.add(out.read_bytes())
+    assert len(files) == 1

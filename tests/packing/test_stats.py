@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -121,7 +122,7 @@ def test_the_bits_do_not_depend_on_how_samples_were_grouped_nor_on_a_resume(
         one_by_one = one_by_one + sums_of(sample)
     grouped = NOTHING
     edges = [0, *sorted(cuts), len(samples)]
-    for first, last in zip(edges, edges[1:], strict=False):
+    for first, last in pairwise(edges):
         grouped = add_up(grouped, [sums_of(s) for s in samples[first:last]])
         grouped = Sums.from_array(grouped.count, grouped.to_array())
     assert grouped.count == one_by_one.count

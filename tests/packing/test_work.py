@@ -139,6 +139,32 @@ def test_a_mark_of_durability_follows_the_syncing_of_all_it_speaks_of(
     work.close()
 
 
+def test_the_file_is_on_the_disk_before_it_has_its_name_and_the_name_before_the_rest_goes(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = Work(out, JOB)
+    commit(work, b"one")
+    happened: list[Any] = []
+
+    def watch(owner: Any, name: str, told: Any) -> None:
+        original = getattr(owner, name)
+
+        def call(*args: Any, **options: Any) -> Any:
+            result = original(*args, **options)
+            happened.append(told(*args))
+            return result
+
+        monkeypatch.setattr(owner, name, call)
+
+    watch(local, "sync_data", lambda fd: "data synced" if out.exists() is False else "late")
+    watch(os, "link", lambda *_: "named")
+    watch(local, "sync_folder", lambda path: f"{path.name} synced")
+    watch(os, "unlink", lambda path: os.path.basename(path))
+    work.publish(lambda fd: happened.append("written"))
+    assert happened[:5] == ["written", "data synced", "named", "data", f"{out.parent.name} synced"]
+    assert happened[-2:] == ["lock", f"{out.parent.name} synced"]
+
+
 def test_every_ten_seconds_all_is_made_durable(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr("celeiro.packing.work.time.monotonic", lambda: now)

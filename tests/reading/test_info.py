@@ -228,8 +228,8 @@ def test_names_that_are_not_utf8_can_be_printed(foreign: Callable[..., Path]) ->
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    for path in (tmp_path / "none.h5", tmp_path):
-        with pytest.raises(FormatError, match="no such file"):
+    for path, what in ((tmp_path / "none.h5", "no such file"), (tmp_path, "this is a folder")):
+        with pytest.raises(FormatError, match=what):
             describe(path)
 
 

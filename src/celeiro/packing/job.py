@@ -50,8 +50,11 @@ log = logging.getLogger(__name__)
 
 # Rows of blocks in flight, bytes: with the threads' own scratch, well below 400 MB in all.
 _IN_FLIGHT = 96 << 20
-# Tasks that a thread takes at a time: enough that the hand-over (50 µs) does not count.
+# Tasks that a thread takes at a time: enough that the hand-over and the frame (1 ms) do not count,
+# and fewer than make Ctrl-C wait. Files that are not decoded take 50 µs each, pictures 1 ms.
 _BLOCK = 16
+_BLOCK_OF_FILES = 128
+_BLOCK_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,13 +203,14 @@ def _check_space(job: Job, work: Work, progress: Progress) -> None:
 
 
 def _pack(job: Job, work: Work, how: How, progress: Progress) -> None:
-    per_block, window = _blocks(job, how)
-    rows = _Rows(job.row_shape, per_block)
+    most, window = _blocks(job, how)
+    blocks = _cut(job, progress.done, most)
+    rows = _Rows(job.row_shape, most)
     maker = _Maker(job.plan, recipe_for(job.plan, job.codec, job.mask), rows)
-    starts = range(progress.done, len(job.plan), per_block)
-    blocks = (range(s, min(s + per_block, len(job.plan))) for s in starts)
     with one_opencv_thread():
-        results = in_order(blocks, maker, workers=how.workers, window=window)
+        results = in_order(
+            blocks, maker, workers=how.workers, window=window, cost=_bytes_of(job), limit=_IN_FLIGHT
+        )
         try:
             if how.on_progress:
                 how.on_progress(progress)
@@ -221,14 +225,32 @@ def _pack(job: Job, work: Work, how: How, progress: Progress) -> None:
 
 
 def _blocks(job: Job, how: How) -> tuple[int, int]:
-    """Tasks a block, and blocks in flight, from what a sample weighs."""
-    if job.codec is not None:
-        weight = math.prod(job.codec.shape) * job.codec.dtype.itemsize
+    """Tasks a block, and blocks in flight, at most."""
+    if job.codec is None:
+        most = _BLOCK_OF_FILES if job.plan.options.check == "header" else _BLOCK
+        in_flight = how.buffer_size
     else:
-        weight = int(job.plan.listing.sizes.max(initial=1))
-    in_flight = max(1, min(how.buffer_size, _IN_FLIGHT // max(1, weight)))
-    per_block = max(1, min(_BLOCK, in_flight // (2 * how.workers)))
-    return per_block, max(1, min(4 * how.workers, in_flight // per_block))
+        weight = math.prod(job.codec.shape) * job.codec.dtype.itemsize
+        most = _BLOCK
+        in_flight = max(1, min(how.buffer_size, _IN_FLIGHT // weight))
+    most = max(1, min(most, in_flight // (2 * how.workers)))
+    return most, max(1, min(4 * how.workers, in_flight // most))
+
+
+def _bytes_of(job: Job) -> Callable[[range], int]:
+    """What the files of a block weigh, which the samples of `encoded` then do as well."""
+    sizes = job.plan.listing.sizes
+    return lambda tasks: int(sizes[tasks.start : tasks.stop].sum())
+
+
+def _cut(job: Job, first: int, most: int) -> Iterator[range]:
+    """Blocks of at most so many tasks, and fewer where their files are large."""
+    sizes = job.plan.listing.sizes
+    while first < len(sizes):
+        ends = np.cumsum(sizes[first : first + most])
+        count = max(1, int(np.searchsorted(ends, _BLOCK_BYTES, side="right")))
+        yield range(first, first + count)
+        first += count
 
 
 class _Rows:
@@ -308,7 +330,7 @@ def _stopping_error(job: Job, work: Work, task: int, reason: str) -> PictureErro
     """The error that stops the job at a bad picture, with what can be done about it."""
     path = printable(job.plan.listing.path(task))
     kept = (
-        f"{task:,} of {len(job.plan):,} pictures before it are packed and kept in {work.folder}: "
+        f"What was packed before it is kept in {work.folder} ({task:,} of {len(job.plan):,} done): "
         "mend or remove this one and give the same command again to go on"
         if task
         else "It is the first one: mend or remove it"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from celeiro.packing.names import gather, positions
@@ -122,7 +123,7 @@ class Listing:
         """Give the absolute path of a picture."""
         # Every picture asks, and os.path.join takes 3 µs; a manifest may name absolute paths.
         key = self.keys[index]
-        return key if os.path.isabs(key) else b"%b/%b" % (os.fsencode(self.root), key)
+        return key if os.path.isabs(key) else _beginning(self.root) + key
 
     def mask_path(self, index: int) -> bytes:
         """Give the absolute path of a picture's mask."""
@@ -144,6 +145,11 @@ class Listing:
             boxes=None if self.boxes is None else self.boxes.take(rows),
             fields={name: _take(column, rows) for name, column in self.fields.items()},
         )
+
+
+@lru_cache(maxsize=8)
+def _beginning(root: Path) -> bytes:
+    return os.path.join(os.fsencode(root), b"")
 
 
 def _take(column: npt.NDArray[Any] | Ragged, rows: npt.NDArray[Any]) -> npt.NDArray[Any] | Ragged:

@@ -65,7 +65,9 @@ class Names:
         if not -count <= index < count:
             raise IndexError(f"name {index} of {count}")
         index %= count
-        return self.blob[int(self.offsets[index]) : int(self.offsets[index + 1])].tobytes()
+        # Through memoryviews: NumPy's scalars would take 5 µs instead of 1.
+        offsets = self.offsets.data
+        return bytes(self.blob.data[offsets[index] : offsets[index + 1]])
 
     def __iter__(self) -> Iterator[bytes]:
         """Give the names one by one, without a list of them all."""

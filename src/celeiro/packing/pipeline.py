@@ -40,22 +40,29 @@ def in_order(
     *,
     workers: int,
     window: int,
+    cost: Callable[[Block], int] = lambda _: 0,
+    limit: int = 0,
 ) -> Generator[Result, None, None]:
     """Results of `work(block, stop)` in the order of `blocks`.
 
+    At most `window` blocks are in flight, and no more than cost `limit` together (or one alone).
     `work` looks at `stop` between its tasks and raises `Stopped` once it is set. `blocks` is
     iterated in the calling thread, so a user's iterator need not be safe for threads.
     """
     stop = threading.Event()
-    pending: deque[Future[Result]] = deque()
+    pending: deque[tuple[Future[Result], int]] = deque()
+    spent = 0
     pool = ThreadPoolExecutor(workers, thread_name_prefix="celeiro")
     try:
         for block in blocks:
-            pending.append(pool.submit(work, block, stop))
-            if len(pending) >= window:
-                yield pending.popleft().result()
+            price = cost(block)
+            while pending and (len(pending) >= window or spent + price > limit):
+                spent -= pending[0][1]
+                yield pending.popleft()[0].result()
+            pending.append((pool.submit(work, block, stop), price))
+            spent += price
         while pending:
-            yield pending.popleft().result()
+            yield pending.popleft()[0].result()
     finally:
         stop.set()
         pool.shutdown(wait=True, cancel_futures=True)

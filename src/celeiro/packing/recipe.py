@@ -210,7 +210,8 @@ class EncodedRecipe:
         header = pictures.check(data, max_pixels=options.max_pixels)
         if header.upright != size:
             raise _other_size(header.upright, size)
-        shape = (*header.upright, header.channels)
+        # Grey with alpha is decoded to four channels, as OpenCV does.
+        shape = (*header.upright, 4 if header.channels == 2 else header.channels)
         if placement is None:
             return Piece(data, len(data), crc32c(data), shape, header.orientation)
         image = pictures.decode_mask(data, max_pixels=options.max_pixels)

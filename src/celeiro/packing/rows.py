@@ -320,17 +320,16 @@ class RowWriter:
             resumed=self.progress.resumed,
         )
 
-    def read(self, index: int) -> npt.NDArray[Any]:
-        """A row that is committed, as a reader of the finished file will see it."""
-        first, at = 0, layout.PAYLOAD_OFFSET
-        for frame in self.work.frames():
-            lengths = frame.arrays[f"{DATA}_length"]
-            if index < first + len(lengths):
-                start = at + int(lengths[: index - first].sum(dtype=np.uint64))
-                return self.codec.decode(self.work.read(int(lengths[index - first]), start))
-            first += len(lengths)
-            at = frame.ends[DATA]
-        raise IndexError(f"row {index} of {first}")
+    def read(self, rows: Iterable[int]) -> list[npt.NDArray[Any]]:
+        """Rows that are committed, as a reader of the finished file will see them."""
+        none = np.zeros(0, np.uint64)
+        lengths = [none, *(f.arrays[f"{DATA}_length"] for f in self.work.frames())]
+        ends = layout.PAYLOAD_OFFSET + np.cumsum(np.concatenate(lengths), dtype=np.uint64)
+        starts = np.concatenate([np.array([layout.PAYLOAD_OFFSET], np.uint64), ends])
+        return [
+            self.codec.decode(self.work.read(int(ends[row] - starts[row]), int(starts[row])))
+            for row in rows
+        ]
 
     def close(self) -> None:
         """Let go; what is committed stays for the next time."""

@@ -49,7 +49,8 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        raise FormatError(f"{path}: no such file. Give the name of an HDF5 file.")
+        what = "this is a folder" if path.is_dir() else "no such file"
+        raise FormatError(f"{path}: {what}. Give the name of an HDF5 file.")
     try:
         if not h5py.is_hdf5(path):
             raise FormatError(f"{path}: no HDF5 file; it begins with {_beginning(path)!r}.")
