@@ -7,6 +7,7 @@ and 0.9 % larger, in the same time (200 photographs of 256×256).
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 from celeiro.errors import OptionError
@@ -28,14 +29,20 @@ def encode(
     """
     import cv2
 
-    options = [cv2.IMWRITE_JPEG_QUALITY, quality]
     if image.shape[2] == 3:
         image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)  # type: ignore[assignment]
-        sampling = getattr(cv2, f"IMWRITE_JPEG_SAMPLING_FACTOR_{subsampling}")
-        options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
     try:
-        _, data = cv2.imencode(".jpg", image, options)
+        _, data = cv2.imencode(".jpg", image, _options(quality, subsampling))
     except cv2.error as error:
         what = f"{image.shape[0]}x{image.shape[1]} pixels"
         raise OptionError(f"OpenCV cannot encode {what} as JPEG: {error.err}") from None
     return data.data
+
+
+@cache
+def _options(quality: int, subsampling: Subsampling) -> tuple[int, ...]:
+    """What OpenCV wants to be told; a grey picture has no planes to subsample."""
+    import cv2
+
+    sampling = getattr(cv2, f"IMWRITE_JPEG_SAMPLING_FACTOR_{subsampling}")
+    return (cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling)

@@ -153,6 +153,9 @@ def _sums_of_bytes(image: npt.NDArray[np.uint8]) -> Sums:
             first[channel] += int(sums[channel])
             # OpenCV squares a square root, so 792,404 may come as 792,403.9999999999.
             second[channel] += round(cv2.norm(plane, cv2.NORM_L2SQR))
+    if height * width < _SAFE_COUNT:
+        both = np.array([first, second], np.int64)
+        return Sums(height * width, both[0], both[1])
     return Sums(height * width, _whole(first), _whole(second))
 
 
