@@ -107,7 +107,7 @@ def test_killed_at_twenty_moments_the_same_call_ends_on_the_same_file(
             end = pack(
                 nursery, source, out, options,
                 workers=moments.choice([1, 2, 7]),
-                callbacks=-1 if by_time else moments.randrange(1, 40),
+                callbacks=-1 if by_time else moments.randrange(1, 16),
                 kill_after=moments.uniform(0.01, 0.1) if by_time else None,
             )  # fmt: skip
             assert end.error is None, end.message
