@@ -173,7 +173,7 @@ def _encode(pixels: memoryview, shape: tuple[int, int, int], quality: int) -> by
     if len(pixels) != size:
         raise FormatError(f"a chunk of {len(pixels)} bytes, not the {size} of {shape}")
     image = np.frombuffer(pixels, np.uint8).reshape(shape)
-    return bytes(jpeg.encode(image, min(max(quality, 1), 100)))
+    return jpeg.encode(image, min(max(quality, 1), 100))
 
 
 # The functions of HDF5 and Python that are needed, and the structure that HDF5 wants

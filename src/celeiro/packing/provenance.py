@@ -48,6 +48,7 @@ def applied(options: PackOptions, *, compressed: bool) -> dict[str, Any]:
 def made_by(options: PackOptions, *, compressed: bool) -> dict[str, str]:
     """Versions of what the bytes pass through."""
     import cv2
+    import imagecodecs
     import simplejpeg
 
     versions = {
@@ -57,12 +58,9 @@ def made_by(options: PackOptions, *, compressed: bool) -> dict[str, str]:
         "numpy": np.__version__,
         "opencv": cv2.__version__,
         "simplejpeg": simplejpeg.__version__,
+        "imagecodecs": imagecodecs.__version__,
     }
-    if compressed and options.compressor == "zstd":
-        import imagecodecs
-
-        versions["imagecodecs"] = imagecodecs.__version__
-    elif compressed:
+    if compressed and options.compressor == "gzip":
         import zlib
 
         versions["zlib"] = zlib.ZLIB_RUNTIME_VERSION

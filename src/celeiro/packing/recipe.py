@@ -54,6 +54,11 @@ class Recipe(Protocol):
         """Streams whose samples have sizes of their own."""
         ...
 
+    @property
+    def sums_of_rows(self) -> bool:
+        """Whether statistics are of the rows that were handed in, and left to the caller."""
+        ...
+
     def make(self, task: int, row: npt.NDArray[Any] | None) -> Made:
         """Pack one task, into `row` where the store holds rows; PictureError if it is bad."""
         ...
@@ -97,6 +102,7 @@ class SizedRecipe:
         data = _read(listing.path(task), int(listing.sizes[task]))
         header = pictures.check(data, max_pixels=options.max_pixels)
         placement = self._place(header.upright)
+        whose = row
         row = _row(self.codec.shape) if row is None else row
         with self.budget.take(_cost(header)):
             image = pictures.decode(data, color=self.color, buffer=_scratch(), header=header)
@@ -107,7 +113,13 @@ class SizedRecipe:
                 pieces[MASK] = self._mask(listing.mask_path(task), placement)
         if listing.boxes is not None:
             pieces[BOXES] = boxes_piece(resize.move_boxes(listing.boxes[task], placement))
-        return Made(pieces, self._sums(row, pieces[DATA]))
+        later = whose is not None and self.sums_of_rows
+        return Made(pieces, stats.NOTHING if later else self._sums(row, pieces[DATA]))
+
+    @property
+    def sums_of_rows(self) -> bool:
+        """Whether statistics are of the rows: who hands rows in then sums a block at once."""
+        return not (isinstance(self.codec, JpegCodec) and self.plan.options.check == "decode")
 
     @property
     def color(self) -> pictures.Color:
@@ -139,7 +151,7 @@ class SizedRecipe:
         return piece_of(self.mask.codec, small)
 
     def _sums(self, row: npt.NDArray[Any], piece: Piece) -> stats.Sums:
-        if isinstance(self.codec, JpegCodec) and self.plan.options.check == "decode":
+        if not self.sums_of_rows:
             row = self.codec.decode(bytes(piece.data))
         return stats.sums_of(row)
 
@@ -152,6 +164,8 @@ class EncodedRecipe:
     """The tasks."""
     wide: tuple[str, ...] = (DATA, MASK)
     """Pictures and masks have sizes of their own."""
+    sums_of_rows: bool = False
+    """There are no rows."""
     budget: Budget = field(default_factory=lambda: Budget(_BUDGET))
     """Shared by the threads."""
 

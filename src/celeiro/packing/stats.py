@@ -100,6 +100,7 @@ NOTHING = Sums(0, np.zeros(0), np.zeros(0))
 
 def add_up(before: Sums, parts: Sequence[Sums]) -> Sums:
     """`before` and then `parts`, in their order."""
+    parts = [part for part in parts if part.count]
     total = sum(part.count for part in parts)
     if 0 < total < _SAFE_COUNT and all(p.first.dtype == np.int64 for p in parts):
         # Whole numbers may be added in any order: first the small ones.
