@@ -5,6 +5,7 @@ python examples/demo.py [FOLDER]        (default: demo/)
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import time
@@ -22,17 +23,17 @@ def main(folder: Path) -> None:
     photos, out = folder / "photos", folder / "photos.h5"
     folder.mkdir(parents=True, exist_ok=True)
     out.unlink(missing_ok=True)
+    shutil.rmtree(f"{out}.partial", ignore_errors=True)  # what an earlier demo may have left
     make_photos(photos)
     source_bytes = sum(p.stat().st_size for p in photos.iterdir())
     print(f"\n1. {PICTURES:,} photographs in {photos}, {source_bytes / 1e6:.1f} MB\n")
 
     command = [sys.executable, "-m", "celeiro", "pack", str(photos), str(out)]
-    command += ["--size", "256", "--store", "jpeg", "--split", "train=0.9,val=0.1", "--fresh"]
+    command += ["--size", "256", "--store", "jpeg", "--split", "train=0.9,val=0.1"]
     print(f"2. $ {spoken(command)}\n   … and it is killed (SIGKILL) midway:")
     kill_midway(command, out)
     print(f"   {out} does not exist; {out}.partial holds what is done\n")
 
-    command.remove("--fresh")
     print(f"3. the same command goes on:\n   $ {spoken(command)}")
     subprocess.run(command, check=True)
 
