@@ -670,3 +670,15 @@ def test_workers_are_as_many_as_there_are_cores(
     monkeypatch.setattr(celeiro.packing.job, "in_order", spy)
     celeiro.pack(photo_folder(3), out)
     assert seen == [available_cores()]
+
+
+def test_a_list_of_labels_for_a_folder_is_refused_with_the_choices(
+    photo_folder: PhotoFolder, tmp_path: Path
+) -> None:
+    with pytest.raises(OptionError, match="labels of type list for a folder"):
+        celeiro.pack(photo_folder(2), tmp_path / "out.h5", labels=[0, 1])
+
+
+def test_a_path_of_bytes_is_a_path(photo_folder: PhotoFolder, tmp_path: Path) -> None:
+    report = celeiro.pack(os.fsencode(photo_folder(4)), tmp_path / "out.h5")
+    assert report.samples == 4

@@ -151,6 +151,8 @@ def pack(
     (3, 8, 8, 3) [0 1 0]
     >>> folder.cleanup()
     """
+    if isinstance(source, bytes):  # a path as the system has it
+        source = os.fsdecode(source)
     how = how_of(
         workers=workers, buffer_size=buffer_size, on_error=on_error, quarantine=quarantine,
         on_progress=on_progress,
@@ -168,6 +170,11 @@ def pack(
             labels=None if isinstance(labels, str) and labels in ("auto", "none") else labels,
             label_names=label_names, overwrite=overwrite, fresh=fresh,
         )  # fmt: skip
+    if not isinstance(labels, (str, os.PathLike)):
+        raise OptionError(
+            f"labels of type {type(labels).__name__} for a folder or manifest: wanted 'auto', "
+            "'folder', 'name', 'none', or the path of a manifest."
+        )
     _refuse("label_names", label_names, "it names the classes of arrays, and files have names")
     unfinished(target, overwrite=overwrite)  # a name that is taken is told before a long listing
     job = prepare(source, options, labels=labels, label_pattern=label_pattern)
