@@ -17,7 +17,7 @@ from celeiro.format import layout
 from celeiro.format.codecs import filter_pipeline
 from celeiro.packing.listing import NO_SPLIT, Ragged
 from celeiro.packing.names import Names
-from celeiro.packing.publish import Contents, SampleSet
+from celeiro.packing.publish import Contents, SampleSet, offsets_of
 from celeiro.packing.recipe import BOXES, MASK
 from celeiro.packing.work import DATA
 
@@ -202,13 +202,6 @@ def _plain(name: str, column: Column) -> dict[str, npt.NDArray[Any]]:
             return {name: column.fixed()}
         return {name: column.blob, layout.offsets(name): column.offsets}
     return {name: column}
-
-
-def offsets_of(lengths: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
-    """N lengths as N+1 offsets, beginning at 0."""
-    offsets = np.zeros(len(lengths) + 1, np.uint64)
-    np.cumsum(lengths, dtype=np.uint64, out=offsets[1:])
-    return offsets
 
 
 def raw_bytes(record: Record, codec: Codec | None) -> int:

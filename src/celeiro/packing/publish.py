@@ -126,6 +126,13 @@ def write_structure(fd: int, contents: Contents) -> None:
     target.check()
 
 
+def offsets_of(lengths: npt.NDArray[Any], base: int = 0) -> npt.NDArray[np.uint64]:
+    """N lengths as N+1 offsets, beginning at `base`."""
+    offsets = np.full(len(lengths) + 1, base, np.uint64)
+    offsets[1:] += np.cumsum(lengths, dtype=np.uint64)
+    return offsets
+
+
 def _place_samples(
     file: h5py.File, target: _Overlay, samples: SampleSet, stand_in: int
 ) -> npt.NDArray[np.uint64]:
@@ -140,9 +147,7 @@ def _place_samples(
         made.write_direct_chunk((0,) * len(samples.shape), b"\0")
     del holder
     del file[".stand_in"]
-    starts = layout.PAYLOAD_OFFSET + np.concatenate(
-        [np.zeros(1, np.uint64), np.cumsum(samples.lengths[:-1], dtype=np.uint64)]
-    )[: len(samples.lengths)].astype(np.uint64)
+    starts = offsets_of(samples.lengths, layout.PAYLOAD_OFFSET)[:-1]
     if chunked:
         _write_chunks(made, target, samples, lambda length, _: _zeros(length))
         _expect_chunks(made, starts)
@@ -192,9 +197,7 @@ def _copy_side(
             flat[at : at + len(part)] = part
             target.check()
         base = int(made.get_offset() or 0)
-        starts = base + np.concatenate(
-            [np.zeros(1, np.uint64), np.cumsum(side.lengths, dtype=np.uint64)]
-        )[: len(side.lengths)].astype(np.uint64)
+        starts = offsets_of(side.lengths, base)[:-1]
     return np.stack([starts, side.lengths.astype(np.uint64)], axis=1)
 
 
