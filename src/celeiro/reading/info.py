@@ -1,15 +1,11 @@
 """What a file holds, without reading its samples: any HDF5 file, ours in full.
 
-The file is untrusted. Only what is small, plain and inside it is read: no chunk is decoded (HDF5
-itself crashes on chunks that decode to another size than their own), no link is followed that may
-lead out of the file or in a circle, and whatever a size promises, memory stays bounded.
+The file is untrusted: only what is small, plain and inside it is read, as hdf5.py has it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +14,7 @@ import numpy as np
 
 from celeiro.errors import FormatError, OptionError
 from celeiro.format import layout
+from celeiro.reading import hdf5
 
 if TYPE_CHECKING:
     import os
@@ -25,13 +22,10 @@ if TYPE_CHECKING:
 
 _MOST_CLASSES = 100_000
 _MOST_CHANNELS = 1 << 16
-_MOST_TEXT = 1 << 20
 _MOST_LISTED = 200
 _MOST_LINKS = 2_000
 _MOST_DEPTH = 16
 _MOST_SPLITS = 255  # a split's number is one byte while packing
-# Values that are in memory at once while labels are counted.
-_BLOCK = 1 << 20
 
 
 def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -48,39 +42,8 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
         The file is no HDF5 file, is damaged, or is of a version that this release does not know.
     """
     path = Path(path)
-    if not path.is_file():
-        what = "this is a folder" if path.is_dir() else "no such file"
-        raise FormatError(f"{path}: {what}. Give the name of an HDF5 file.")
-    try:
-        if not h5py.is_hdf5(path):
-            raise FormatError(f"{path}: no HDF5 file; it begins with {_beginning(path)!r}.")
-        with _open(path) as file:
-            return _describe(file, path)
-    except FormatError:
-        raise
-    except PermissionError as error:
-        raise FormatError(
-            f"{path}: cannot be read ({error.strerror}). Ask its owner for permission."
-        ) from error
-    except Exception as error:  # whatever is wrong with a file, h5py has another error for it
-        raise FormatError(
-            f"{path}: damaged, HDF5 says: {error}. Look for a copy, or pack it again."
-        ) from error
-
-
-def _open(path: Path) -> h5py.File:
-    try:
-        return h5py.File(path, "r", locking=False)
-    except OSError:
-        # This process may have it open with locks: HDF5 wants both alike.
-        with contextlib.suppress(OSError):
-            return h5py.File(path, "r")
-        raise
-
-
-def _beginning(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(8)
+    with hdf5.reading(path) as file:
+        return _describe(file, path)
 
 
 def _describe(file: h5py.File, path: Path) -> dict[str, Any]:
@@ -92,7 +55,7 @@ def _describe(file: h5py.File, path: Path) -> dict[str, Any]:
 
 
 def _ours(file: h5py.File, path: Path) -> dict[str, Any]:
-    version = _attribute(file, layout.ATTR_VERSION)
+    version = hdf5.attribute(file, layout.ATTR_VERSION)
     if not isinstance(version, int):
         raise FormatError(f"{path}: format version {version!r}, wanted a number: it is damaged.")
     if version != layout.VERSION:
@@ -100,7 +63,7 @@ def _ours(file: h5py.File, path: Path) -> dict[str, Any]:
             f"{path}: format version {version}, this release reads {layout.VERSION}. "
             "Upgrade celeiro."
         )
-    store = _text(file, layout.ATTR_STORE, path)
+    store = hdf5.text(file, layout.ATTR_STORE, path)
     if store not in layout.STORES:
         raise FormatError(
             f"{path}: store {store!r}, this release reads {', '.join(layout.STORES)}. "
@@ -108,7 +71,7 @@ def _ours(file: h5py.File, path: Path) -> dict[str, Any]:
         )
     key, data = _data(file, path)
     count, shape, raw = _samples(file, key, data, store, path)
-    provenance = _provenance(_text(file, layout.ATTR_PROVENANCE, path))
+    provenance = _provenance(hdf5.text(file, layout.ATTR_PROVENANCE, path))
     source_bytes = provenance.get("source_bytes")
     return {
         "celeiro_format": version,
@@ -116,8 +79,8 @@ def _ours(file: h5py.File, path: Path) -> dict[str, Any]:
         "key": key,
         "samples": count,
         "shape": shape,
-        "dtype": str(_dtype(data)),
-        "color": _text(file, layout.ATTR_COLOR, path),
+        "dtype": str(hdf5.dtype_of(data)),
+        "color": hdf5.text(file, layout.ATTR_COLOR, path),
         "classes": _classes(file, count),
         "splits": _splits(file),
         "fields": _fields(file),
@@ -131,12 +94,12 @@ def _ours(file: h5py.File, path: Path) -> dict[str, Any]:
 
 def _data(file: h5py.File, path: Path) -> tuple[str, h5py.Dataset]:
     """The samples and their name."""
-    key = _text(file, layout.ATTR_KEY, path)
+    key = hdf5.text(file, layout.ATTR_KEY, path)
     try:
         layout.check_key(key)
     except OptionError as error:
         raise FormatError(f"{path}: {error} The file is damaged.") from error
-    data = _found(file, key)
+    data = hdf5.found(file, key)
     if not isinstance(data, h5py.Dataset):
         raise FormatError(
             f"{path}: its samples should be the data set {key!r}, which is not there."
@@ -151,15 +114,15 @@ def _samples(
     if store != "encoded":
         if not data.shape:
             raise FormatError(f"{path}: {key!r} has no axis of samples: it is damaged.")
-        return data.shape[0], list(data.shape), _raw_bytes(data)
-    offsets = _found(file, layout.offsets(key))
+        return data.shape[0], list(data.shape), hdf5.raw_bytes(data)
+    offsets = hdf5.found(file, layout.offsets(key))
     if not isinstance(offsets, h5py.Dataset) or len(offsets.shape or ()) != 1 or not len(offsets):
         raise FormatError(f"{path}: the data set {layout.offsets(key)!r} is not there.")
     count = len(offsets) - 1
-    shapes = _plain(file, layout.shapes(key), "ui", 2)
+    shapes = hdf5.plain(file, layout.shapes(key), "ui", 2)
     raw = None
     if shapes is not None and shapes.shape == (count, 3):
-        raw = sum(int(part.astype(np.uint64).prod(axis=1).sum()) for part in _blocks(shapes))
+        raw = sum(int(part.astype(np.uint64).prod(axis=1).sum()) for part in hdf5.blocks(shapes))
     return count, [count, None, None, 3], raw
 
 
@@ -186,15 +149,15 @@ def _listed(file: h5py.File) -> Iterator[dict[str, Any]]:
     seen = {hash(file["/"].id)}
     links = listed = 0
     for group, prefix, depth in todo:  # grows while it is gone through
-        for name in _names(group, _MOST_LINKS - links):
+        for name in hdf5.names_in(group, _MOST_LINKS - links):
             links += 1
-            item = _opened(group, name)
+            item = hdf5.opened(group, name)
             if isinstance(item, h5py.Dataset) and listed < _MOST_LISTED:
                 listed += 1
-                yield _data_set(f"{prefix}{_printable(name)}", item)
+                yield _data_set(f"{prefix}{hdf5.printable(name)}", item)
             elif isinstance(item, h5py.Group) and hash(item.id) not in seen and depth < _MOST_DEPTH:
                 seen.add(hash(item.id))
-                todo.append((item, f"{prefix}{_printable(name)}/", depth + 1))
+                todo.append((item, f"{prefix}{hdf5.printable(name)}/", depth + 1))
 
 
 def _data_set(name: str, data: h5py.Dataset) -> dict[str, Any]:
@@ -202,102 +165,29 @@ def _data_set(name: str, data: h5py.Dataset) -> dict[str, Any]:
     return {
         "name": name,
         "shape": list(data.shape or ()),
-        "dtype": str(_dtype(data)),
+        "dtype": str(hdf5.dtype_of(data)),
         "chunks": list(data.chunks) if data.chunks else None,
         "filters": [plist.get_filter(i)[0] for i in range(plist.get_nfilters())],
-        "raw_bytes": _raw_bytes(data),
+        "raw_bytes": hdf5.raw_bytes(data),
         "stored_bytes": data.id.get_storage_size(),
     }
-
-
-def _dtype(data: h5py.Dataset) -> np.dtype[Any] | None:
-    """Type of the values; None where NumPy has none for it."""
-    try:
-        dtype: np.dtype[Any] = data.dtype
-    except (TypeError, ValueError):
-        return None
-    return dtype
-
-
-def _raw_bytes(data: h5py.Dataset) -> int:
-    if data.shape is None:
-        return 0
-    return int(math.prod(data.shape) * data.id.get_type().get_size())
-
-
-def _names(group: h5py.Group, most: int) -> list[bytes]:
-    """The first names in a group; of a million links, no more than `most` are looked at."""
-    names: list[bytes] = []
-
-    def note(name: bytes) -> bool | None:
-        names.append(bytes(name))
-        return True if len(names) >= most else None
-
-    if most > 0:
-        group.id.links.iterate(note)
-    return names
-
-
-def _opened(group: h5py.Group, name: bytes) -> h5py.HLObject | None:
-    """What a name stands for; None if it is damaged, or a soft or external link.
-
-    Those two are named by HDF5's tools and not followed by us: they may lead out of the file.
-    """
-    try:
-        if group.id.links.get_info(name).type != h5py.h5l.TYPE_HARD:
-            return None
-        return group[name]
-    except (KeyError, OSError, RuntimeError, TypeError, ValueError):
-        return None
-
-
-def _found(file: h5py.File, path: str) -> h5py.HLObject | None:
-    """What stands at a path of the format, in this very file."""
-    at: h5py.HLObject | None = file
-    for name in path.split("/"):
-        if not isinstance(at, h5py.Group):
-            return None
-        at = _opened(at, name.encode("utf-8", "surrogateescape"))
-    return at
-
-
-def _plain(file: h5py.File, name: str, kinds: str, axes: int) -> h5py.Dataset | None:
-    """A data set whose bytes stand in the file as they are, or None."""
-    data = _found(file, name)
-    if not isinstance(data, h5py.Dataset) or len(data.shape or ()) != axes:
-        return None
-    dtype = _dtype(data)
-    if dtype is None or dtype.kind not in kinds:
-        return None
-    plist = data.id.get_create_plist()
-    inside = plist.get_layout() in (h5py.h5d.CONTIGUOUS, h5py.h5d.COMPACT)
-    if not inside or plist.get_external_count():
-        return None
-    # A shape may promise anything; without storage it would be read as that many zeros.
-    return data if data.id.get_storage_size() == _raw_bytes(data) else None
-
-
-def _blocks(data: h5py.Dataset) -> Iterator[Any]:
-    """A data set, some rows at a time."""
-    rows = max(1, _BLOCK // max(1, math.prod(data.shape[1:])))
-    return (data[at : at + rows] for at in range(0, len(data), rows))
 
 
 def _classes(file: h5py.File, count: int) -> dict[str, int]:
     """Samples of each class, by its name or else its number; empty where there are none."""
     names = _class_names(file)
-    several = _plain(file, layout.LABELS, "biu", 2)
+    several = hdf5.plain(file, layout.LABELS, "biu", 2)
     if several is not None and len(several) == count and several.shape[1] <= _MOST_CLASSES:
         sums = sum(
-            (block.astype(bool).sum(axis=0) for block in _blocks(several)),
+            (block.astype(bool).sum(axis=0) for block in hdf5.blocks(several)),
             start=np.zeros(several.shape[1], np.int64),
         )
         return {_class_name(names, n): c for n, c in enumerate(sums.tolist())}
-    labels = _plain(file, layout.LABELS, "biu", 1)
+    labels = hdf5.plain(file, layout.LABELS, "biu", 1)
     if labels is None or len(labels) != count:
         return {}
     counted = dict.fromkeys(range(len(names)), 0)
-    for block in _blocks(labels):
+    for block in hdf5.blocks(labels):
         values, found = np.unique(block, return_counts=True)
         for value, times in zip(values.tolist(), found.tolist(), strict=True):
             counted[int(value)] = counted.get(int(value), 0) + times
@@ -307,11 +197,11 @@ def _classes(file: h5py.File, count: int) -> dict[str, int]:
 
 
 def _class_names(file: h5py.File) -> list[str]:
-    data = _plain(file, layout.LABEL_NAMES, "S", 1)
-    if data is None or data.dtype.itemsize > _MOST_TEXT:
+    data = hdf5.plain(file, layout.LABEL_NAMES, "S", 1)
+    if data is None or data.dtype.itemsize > hdf5.MOST_TEXT:
         return []
-    rows = min(_MOST_CLASSES, _MOST_TEXT * 16 // data.dtype.itemsize)
-    return [_printable(name) for name in data[:rows].tolist()]
+    rows = min(_MOST_CLASSES, hdf5.MOST_TEXT * 16 // data.dtype.itemsize)
+    return [hdf5.printable(name) for name in data[:rows].tolist()]
 
 
 def _class_name(names: list[str], number: int) -> str:
@@ -319,10 +209,13 @@ def _class_name(names: list[str], number: int) -> str:
 
 
 def _splits(file: h5py.File) -> dict[str, int]:
-    group = _found(file, layout.SPLITS)
+    group = hdf5.found(file, layout.SPLITS)
     if not isinstance(group, h5py.Group):
         return {}
-    rows = {_printable(name): _opened(group, name) for name in _names(group, _MOST_SPLITS)}
+    rows = {
+        hdf5.printable(name): hdf5.opened(group, name)
+        for name in hdf5.names_in(group, _MOST_SPLITS)
+    }
     return {
         name: len(data)
         for name, data in rows.items()
@@ -331,16 +224,16 @@ def _splits(file: h5py.File) -> dict[str, int]:
 
 
 def _fields(file: h5py.File) -> list[str]:
-    group = _found(file, layout.FIELDS)
+    group = hdf5.found(file, layout.FIELDS)
     if not isinstance(group, h5py.Group):
         return []
-    names = [_printable(name) for name in _names(group, _MOST_LISTED)]
+    names = [hdf5.printable(name) for name in hdf5.names_in(group, _MOST_LISTED)]
     beside = {part(name) for name in names for part in layout.BESIDE}
     return [name for name in names if name not in beside]
 
 
 def _floats(file: h5py.File, name: str) -> list[float] | None:
-    data = _plain(file, name, "f", 1)
+    data = hdf5.plain(file, name, "f", 1)
     if data is None or len(data) > _MOST_CHANNELS:
         return None
     values: list[float] = data[:].tolist()
@@ -357,32 +250,3 @@ def _provenance(text: str) -> dict[str, Any]:
         return {}
     tables = ("options", "made_by")
     return {k: v for k, v in told.items() if k not in tables or isinstance(v, dict)}
-
-
-def _text(file: h5py.File, name: str, path: Path) -> str:
-    value = _attribute(file, name)
-    if not isinstance(value, str):
-        raise FormatError(
-            f"{path}: the attribute {name!r} is {value!r}, wanted text: it is damaged."
-        )
-    return value
-
-
-def _attribute(file: h5py.File, name: str) -> str | int | None:
-    """One text or whole number of the root group; None for anything else, however large."""
-    if name not in file.attrs:
-        return None
-    found = file.attrs.get_id(name)
-    if found.shape != () or found.get_storage_size() > _MOST_TEXT:
-        return None
-    value = file.attrs[name]
-    if isinstance(value, np.integer):
-        return int(value)
-    if isinstance(value, bytes):
-        return _printable(value)
-    return value if isinstance(value, str) and len(value) <= _MOST_TEXT else None
-
-
-def _printable(name: bytes) -> str:
-    """Bytes of the file as text that can be printed and sent as JSON."""
-    return name.decode("utf-8", "backslashreplace")
