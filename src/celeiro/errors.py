@@ -2,6 +2,8 @@
 
     CeleiroError
     ├── FormatError     ValueError         a file is not what the format page says
+    │   └── SampleError                    one sample is damaged; the others can be read
+    ├── ChangedError    OSError            a file is no longer the one that was opened
     ├── ExistsError     FileExistsError, ValueError   the output is already there
     ├── SourceError     ValueError         a folder, manifest or sequence cannot be packed as it is
     │   └── PictureError                   one picture is missing, damaged or refused
@@ -21,6 +23,7 @@ from __future__ import annotations
 __all__ = [
     "BusyError",
     "CeleiroError",
+    "ChangedError",
     "ExistsError",
     "FormatError",
     "MissingExtraError",
@@ -28,6 +31,7 @@ __all__ = [
     "PictureError",
     "ResumeError",
     "RowError",
+    "SampleError",
     "SourceError",
     "SpaceError",
 ]
@@ -39,6 +43,23 @@ class CeleiroError(Exception):
 
 class FormatError(CeleiroError, ValueError):
     """A file is damaged, or is of a version, store or layout that this release does not read."""
+
+
+class SampleError(FormatError):
+    """One sample of a file is damaged; all others can still be read."""
+
+    def __init__(self, message: str, sample: int) -> None:
+        super().__init__(message)
+        self.sample = sample
+        """Its number in the file, 0 ≤ sample < N."""
+
+    def __reduce__(self) -> tuple[type[SampleError], tuple[str, int]]:
+        """As a worker process sends it to its parent."""
+        return type(self), (str(self), self.sample)
+
+
+class ChangedError(CeleiroError, OSError):
+    """A file is no longer the one that was opened: replaced, written to, or cut short."""
 
 
 class ExistsError(CeleiroError, FileExistsError, ValueError):

@@ -452,7 +452,7 @@ def fail_to_read(file, rows):
 @posix
 def test_ctrl_c_while_decoding_is_raised_when_hdf5_is_done(path, monkeypatch):
     monkeypatch.setattr(
-        filters, "_decode", interrupting(filters._decode, KeyboardInterrupt(), times=1)
+        filters, "decode_picture", interrupting(filters.decode_picture, KeyboardInterrupt(), times=1)
     )
     with h5py.File(path) as file:
         read = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
@@ -465,11 +465,11 @@ def test_ctrl_c_while_decoding_is_raised_when_hdf5_is_done(path, monkeypatch):
 
 @posix
 def test_ctrl_c_is_not_lost_where_h5py_drops_the_data_set(path, monkeypatch):
-    decode = filters._decode
+    decode = filters.decode_picture
     with h5py.File(path) as file:
         for row in range(10):
             error = KeyboardInterrupt(row)
-            monkeypatch.setattr(filters, "_decode", interrupting(decode, error, times=1))
+            monkeypatch.setattr(filters, "decode_picture", interrupting(decode, error, times=1))
             with pytest.raises(KeyboardInterrupt) as raised:
                 until_interrupted(lambda row=row: file["imagens"][row])
             assert raised.value is error
@@ -491,7 +491,7 @@ def test_ctrl_c_while_encoding_loses_nothing(tmp_path, monkeypatch):
 @posix
 def test_ctrl_c_again_and_again_ends_the_read(path, monkeypatch):
     monkeypatch.setattr(
-        filters, "_decode", interrupting(filters._decode, KeyboardInterrupt(), times=9)
+        filters, "decode_picture", interrupting(filters.decode_picture, KeyboardInterrupt(), times=9)
     )
     with h5py.File(path) as file, pytest.raises(KeyboardInterrupt):
         until_interrupted(fail_to_read, file, 0)
@@ -501,8 +501,8 @@ def test_ctrl_c_again_and_again_ends_the_read(path, monkeypatch):
 def test_a_long_read_is_not_finished_after_ctrl_c(path, monkeypatch):
     decoded = []
     monkeypatch.setattr(filters, "_OVERDUE_AFTER", -1)
-    decode = interrupting(filters._decode, KeyboardInterrupt(), times=1)
-    monkeypatch.setattr(filters, "_decode", lambda *a: decoded.append(decode(*a)))
+    decode = interrupting(filters.decode_picture, KeyboardInterrupt(), times=1)
+    monkeypatch.setattr(filters, "decode_picture", lambda *a: decoded.append(decode(*a)))
     with h5py.File(path) as file, pytest.raises(KeyboardInterrupt):
         until_interrupted(fail_to_read, file, slice(None))
     assert decoded == []
@@ -520,7 +520,7 @@ def test_a_handler_set_by_somebody_else_meanwhile_stays(path, monkeypatch):
 @posix
 def test_an_exit_asked_by_a_signal_keeps_its_code(path, monkeypatch):
     asked = SystemExit(3)
-    monkeypatch.setattr(filters, "_decode", interrupting(filters._decode, asked, times=1))
+    monkeypatch.setattr(filters, "decode_picture", interrupting(filters.decode_picture, asked, times=1))
     with h5py.File(path) as file, pytest.raises(SystemExit) as raised:
         until_interrupted(lambda: file["imagens"][0])
     assert raised.value is asked
@@ -528,8 +528,8 @@ def test_an_exit_asked_by_a_signal_keeps_its_code(path, monkeypatch):
 
 
 def test_what_is_raised_in_another_thread_fails_the_read(path, monkeypatch, caplog):
-    decode = interrupting(filters._decode, KeyboardInterrupt(), times=1)
-    monkeypatch.setattr(filters, "_decode", decode)
+    decode = interrupting(filters.decode_picture, KeyboardInterrupt(), times=1)
+    monkeypatch.setattr(filters, "decode_picture", decode)
     raised = []
 
     def read():

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from celeiro.errors import MissingExtraError, OptionError, SourceError
-from celeiro.packing.listing import NO_SPLIT, Ragged
+from celeiro.format.ragged import Ragged
+from celeiro.packing.listing import NO_SPLIT
 from celeiro.packing.sources import columns, list_source
 from celeiro.packing.sources.manifest import list_manifest
 

@@ -28,8 +28,8 @@ from celeiro.errors import (
     SpaceError,
 )
 from celeiro.packing import recipe
-from celeiro.packing.pipeline import available_cores
 from celeiro.storage import local
+from celeiro.storage.local import available_cores
 
 if TYPE_CHECKING:
     from pathlib import Path

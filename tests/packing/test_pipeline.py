@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from celeiro.packing.pipeline import Budget, Stopped, available_cores, in_order
+from celeiro.packing.pipeline import Budget, Stopped, in_order
+from celeiro.storage.local import available_cores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -27,8 +27,8 @@ from celeiro.errors import OptionError
 from celeiro.format.pictures import DEFAULT_MAX_PIXELS
 from celeiro.packing import pack as packing
 from celeiro.packing.estimate import estimate, forecast
-from celeiro.packing.pipeline import available_cores
 from celeiro.packing.work import unfinished, work_folder
+from celeiro.storage.local import available_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -4,7 +4,7 @@ The invariant: a read gives the pixels of the JPEG or an `OSError`, never other 
 puts Python where HDF5 wants a C function that cannot raise; what Ctrl-C can do to Python is dealt
 with on the way (see "Interrupts" below):
 
-    HDF5 ──> _entry ──> _sealed ──> _first ──> _filter ──> _decode, _encode
+    HDF5 ──> _entry ──> _sealed ──> _first ──> _filter ──> decode_picture, _encode
                         an error    a second   catches
                         at worst    try        what it can
 
@@ -52,7 +52,15 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-__all__ = ["JPEG", "MONO", "RGB", "check_chunk_shape", "jpeg_options", "register"]
+__all__ = [
+    "JPEG",
+    "MONO",
+    "RGB",
+    "check_chunk_shape",
+    "decode_picture",
+    "jpeg_options",
+    "register",
+]
 
 JPEG: Final = 32019
 MONO: Final = 0
@@ -146,7 +154,7 @@ def _picture_shape(cd_values: Sequence[int]) -> tuple[int, int, int]:
 # Bytes to pixels and back, between buffers of HDF5
 
 
-def _decode(data: memoryview, shape: tuple[int, int, int], pixels: memoryview) -> None:
+def decode_picture(data: memoryview, shape: tuple[int, int, int], pixels: memoryview) -> None:
     """Decode `data` into `pixels`, which has room for exactly `shape`.
 
     With the accurate DCT and upsampling (the fast ones differ by up to 30 levels), and warnings
@@ -358,7 +366,7 @@ def _read(options: int, count: int, size: int, size_pointer: int, pointer: int) 
     pixels = shape[0] * shape[1] * shape[2]
     data = _view(ctypes.c_void_p.from_address(pointer).value, size, _READABLE)
     _replace(
-        pixels, lambda room: _decode(data, shape, _view(room, pixels, _WRITABLE)),
+        pixels, lambda room: decode_picture(data, shape, _view(room, pixels, _WRITABLE)),
         size_pointer, pointer,
     )  # fmt: skip
 

@@ -15,8 +15,9 @@ import numpy as np
 
 from celeiro.format import layout
 from celeiro.format.codecs import filter_pipeline
-from celeiro.packing.listing import NO_SPLIT, Ragged
-from celeiro.packing.names import Names
+from celeiro.format.names import Names
+from celeiro.format.ragged import Ragged
+from celeiro.packing.listing import NO_SPLIT
 from celeiro.packing.publish import Contents, SampleSet, offsets_of
 from celeiro.packing.recipe import BOXES, MASK
 from celeiro.packing.work import DATA

@@ -15,9 +15,9 @@ import numpy as np
 
 from celeiro.errors import OptionError, PictureError, SourceError
 from celeiro.format import layout
+from celeiro.format.names import printable
 from celeiro.packing.assemble import split_rows
 from celeiro.packing.job import one_opencv_thread
-from celeiro.packing.names import printable
 from celeiro.packing.pack import with_options
 from celeiro.packing.pipeline import Stopped, in_order
 from celeiro.packing.recipe import BOXES, MASK, recipe_for

@@ -23,8 +23,8 @@ import numpy as np
 from celeiro.errors import OptionError, PictureError, ResumeError, SourceError
 from celeiro.format import layout
 from celeiro.format.codecs import JpegCodec, PixelCodec
+from celeiro.format.names import printable
 from celeiro.packing import assemble
-from celeiro.packing.names import printable
 from celeiro.packing.outcome import Made, Outcome, Progress, Refused, frame_of, read_record
 from celeiro.packing.pipeline import Stopped, in_order
 from celeiro.packing.provenance import shaped_by

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from celeiro.packing.names import gather, positions
+from celeiro.format.ragged import Ragged, positions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from celeiro.packing.names import Names
+    from celeiro.format.names import Names
 
-__all__ = ["NO_SPLIT", "Labels", "LabelsFrom", "Listing", "Ragged"]
+__all__ = ["NO_SPLIT", "Labels", "LabelsFrom", "Listing"]
 
 NO_SPLIT = 255
 """The split code of a picture that is in no split."""
@@ -32,29 +32,6 @@ Labels: TypeAlias = "npt.NDArray[np.int64] | npt.NDArray[np.float64] | npt.NDArr
 
 LabelsFrom = Literal["folder", "name", "none", "manifest"]
 """Where the labels were read."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Ragged:
-    """A column whose rows differ in length, such as the boxes of each picture."""
-
-    values: npt.NDArray[Any]
-    """All rows, one after the other: (M,) numbers, or (M, 4) boxes."""
-
-    offsets: npt.NDArray[np.uint64]
-    """Row i is ``values[offsets[i]:offsets[i + 1]]``; one more than there are rows."""
-
-    def __len__(self) -> int:
-        """Count the rows."""
-        return len(self.offsets) - 1
-
-    def __getitem__(self, index: int) -> npt.NDArray[Any]:
-        """Give one row, 0 ≤ index < len."""
-        return self.values[int(self.offsets[index]) : int(self.offsets[index + 1])]
-
-    def take(self, indices: npt.ArrayLike) -> Ragged:
-        """Give the rows at `indices`, in that order."""
-        return Ragged(*gather(self.values, self.offsets, indices))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,11 +12,10 @@ import numpy as np
 
 from celeiro.errors import OptionError, PictureError, SourceError
 from celeiro.format import layout, pictures
+from celeiro.format.names import printable
 from celeiro.packing import rows
 from celeiro.packing.job import How, Job, OnError, identity, run
-from celeiro.packing.names import printable
 from celeiro.packing.options import PackOptions, parse_size, parse_split
-from celeiro.packing.pipeline import available_cores
 from celeiro.packing.plan import make_plan
 from celeiro.packing.recipe import MaskKind, codec_for
 from celeiro.packing.sources import list_source
@@ -194,7 +193,7 @@ def how_of(
 ) -> How:
     """What does not shape the content, checked; the arguments are those of `pack`."""
     return How(
-        workers=available_cores() if workers is None else _at_least_one("workers", workers),
+        workers=local.available_cores() if workers is None else _at_least_one("workers", workers),
         buffer_size=_at_least_one("buffer_size", buffer_size),
         on_error=OnError(on_error)
         if quarantine is None

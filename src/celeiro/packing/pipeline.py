@@ -9,7 +9,6 @@ the threads, so memory does not depend on how many there are. Leaving early (an 
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -25,13 +24,6 @@ Result = TypeVar("Result")
 
 class Stopped(Exception):
     """Raised in a thread to leave a block early; never reaches the caller."""
-
-
-def available_cores() -> int:
-    """Cores that this process may use, which containers make fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def in_order(

@@ -20,8 +20,8 @@ from celeiro.errors import PictureError
 from celeiro.format import pictures
 from celeiro.format.checksum import crc32c
 from celeiro.format.codecs import JpegCodec, LosslessCodec, PixelCodec
+from celeiro.format.names import printable
 from celeiro.packing import resize, stats
-from celeiro.packing.names import printable
 from celeiro.packing.outcome import Made, Piece
 from celeiro.packing.pipeline import Budget
 from celeiro.packing.work import DATA

@@ -24,13 +24,14 @@ from celeiro.format.codecs import JpegCodec
 from celeiro.packing import assemble, resize, stats
 from celeiro.packing.order import shuffled
 from celeiro.packing.outcome import Made, Outcome, Progress, Refused, frame_of, read_record
-from celeiro.packing.pipeline import Stopped, available_cores, in_order
+from celeiro.packing.pipeline import Stopped, in_order
 from celeiro.packing.provenance import shaped_by
 from celeiro.packing.publish import write_structure
 from celeiro.packing.recipe import codec_for, piece_of
 from celeiro.packing.report import Report, count_classes
 from celeiro.packing.splits import assign_splits
 from celeiro.packing.work import DATA, Work
+from celeiro.storage import local
 
 if TYPE_CHECKING:
     import threading
@@ -215,7 +216,7 @@ class RowWriter:
         RowError
             A row does not fit and `skip` is not set; all rows before it are committed.
         """
-        workers = workers or available_cores()
+        workers = workers or local.available_cores()
         rows = self._with_kind(rows)
         weight = max(1, math.prod(self.kind.shape) * self.kind.dtype.itemsize)
         limit = max(1, buffer_size // (2 * workers))

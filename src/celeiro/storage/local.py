@@ -15,7 +15,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
-from celeiro.errors import BusyError, ExistsError
+from celeiro.errors import BusyError, ChangedError, ExistsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -111,6 +111,109 @@ def _read_some(fd: int, length: int, offset: int) -> bytes:
     with _seek_lock:
         os.lseek(fd, offset, os.SEEK_SET)
         return os.read(fd, length)
+
+
+class File:
+    """A file that many threads, and forked processes, read at positions of their own.
+
+    No read moves an offset that somebody else would share. `check` tells whether the file is still
+    the one that was opened: call it after reading and before believing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.fd = os.open(path, READ_ONLY)
+        found = os.fstat(self.fd)
+        self.size = found.st_size
+        """Bytes, when it was opened."""
+        self.stamp = found.st_mtime_ns
+        """Time of its last change, when it was opened."""
+        self._no_wait = getattr(os, "RWF_NOWAIT", 0)
+
+    def try_into(self, view: memoryview, offset: int) -> bool:
+        """Fill `view` from byte `offset` if the bytes are in memory; False after asking for them.
+
+        The kernel then reads ahead by itself, so that one thread keeps a disk busy that would
+        otherwise want eight: 222 µs a row of 196 KB from cold, where waiting takes 360.
+        """
+        if self._no_wait:
+            try:
+                if os.preadv(self.fd, (view,), offset, self._no_wait) == len(view):
+                    return True
+            except BlockingIOError:
+                pass
+            except OSError as error:  # a file system that cannot tell
+                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+                    raise
+                self._no_wait = 0
+            else:
+                if offset + len(view) > self.size:
+                    raise self._short(offset, len(view))
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self.fd, offset, len(view), os.POSIX_FADV_WILLNEED)
+        return False
+
+    def read_into(self, view: memoryview, offset: int) -> None:
+        """Fill `view` from byte `offset`.
+
+        Raises
+        ------
+        ChangedError
+            The file ends before: it is shorter than it was.
+        """
+        if not hasattr(os, "preadv"):
+            data = read_at(self.fd, len(view), offset)
+            if len(data) < len(view):
+                raise self._short(offset, len(view))
+            view[:] = data
+            return
+        done = os.preadv(self.fd, (view,), offset)
+        while done < len(view):  # one call reads at most 2 GB
+            more = os.preadv(self.fd, (view[done:],), offset + done)
+            if not more:
+                raise self._short(offset, len(view))
+            done += more
+
+    def read(self, length: int, offset: int) -> bytes:
+        """Exactly `length` bytes from byte `offset`; ChangedError where the file ends before."""
+        data = read_at(self.fd, length, offset)
+        if len(data) < length:
+            raise self._short(offset, length)
+        return data
+
+    def check(self) -> None:
+        """Refuse to go on with a file that was written to since it was opened.
+
+        Raises
+        ------
+        ChangedError
+            Its size or the time of its last change differ.
+        """
+        now = os.fstat(self.fd)
+        if now.st_size != self.size or now.st_mtime_ns != self.stamp:
+            raise ChangedError(
+                f"{self.path}: it had {self.size:,} bytes when it was opened and was changed since "
+                f"(it has {now.st_size:,} now). Open it again."
+            )
+
+    def close(self) -> None:
+        """Give the descriptor back; closing again is harmless."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def _short(self, offset: int, length: int) -> ChangedError:
+        return ChangedError(
+            f"{self.path}: {length:,} bytes were wanted from byte {offset:,} on, and it ends "
+            f"before (it had {self.size:,} when it was opened). Look for a copy, or open it again."
+        )
+
+
+def available_cores() -> int:
+    """Cores that this process may use, which containers make fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def sync_data(fd: int) -> None:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from celeiro.errors import SourceError
-from celeiro.packing.listing import Ragged
-from celeiro.packing.names import Names
+from celeiro.format.names import Names
+from celeiro.format.ragged import Ragged
 
 if TYPE_CHECKING:
     import numpy.typing as npt

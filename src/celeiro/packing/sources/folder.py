@@ -23,15 +23,15 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from celeiro.errors import OptionError, SourceError
+from celeiro.format.names import NamesBuilder, printable
 from celeiro.format.pictures import EXTENSIONS
 from celeiro.packing.listing import Listing
-from celeiro.packing.names import NamesBuilder, printable
 from celeiro.packing.splits import role_of, sorted_names
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from celeiro.packing.names import Names
+    from celeiro.format.names import Names
 
 __all__ = ["LABELS", "FolderLabels", "list_folder"]
 

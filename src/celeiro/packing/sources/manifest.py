@@ -20,8 +20,8 @@ import numpy as np
 
 from celeiro.errors import OptionError, SourceError
 from celeiro.format import layout
+from celeiro.format.names import Names, NamesBuilder, printable
 from celeiro.packing.listing import Listing
-from celeiro.packing.names import Names, NamesBuilder, printable
 from celeiro.packing.sources.columns import Where, boxes_of, field_of, quoted
 from celeiro.packing.sources.tables import SUFFIXES, Table, read_table
 from celeiro.packing.sources.targets import labels_of, splits_of
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from celeiro.packing.listing import Ragged
+    from celeiro.format.ragged import Ragged
 
 __all__ = ["SUFFIXES", "list_manifest"]
 

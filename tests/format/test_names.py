@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from celeiro.packing import names as module
-from celeiro.packing.names import Names, NamesBuilder, gather, printable
+from celeiro.format import ragged as module
+from celeiro.format.names import Names, NamesBuilder, printable
+from celeiro.format.ragged import gather
 
 SOME = [b"cat.0.jpg", b"", b"caf\xe9.jpg", b"dog.0.jpg"]
 

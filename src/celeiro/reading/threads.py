@@ -1,0 +1,96 @@
+"""Threads that share the work of one batch, the caller's among them.
+
+    share(work, 256, workers=2)  ->  work(0, 16) · work(16, 32) · … in whichever thread is free
+
+The invariant: when `share` returns or raises, no thread is at work any more, so the memory that
+they fill is the caller's again. The threads wait for the next batch; a forked process, where no
+thread survives, makes new ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# Never more at work than callers ask for; this bounds what all of them ask for together.
+_MOST_THREADS = 256
+# Spans a thread: small enough that none waits long for the last, large enough to cost nothing.
+_SPANS = 8
+
+_pool: ThreadPoolExecutor | None = None
+
+
+def share(work: Callable[[int, int], None], count: int, *, workers: int) -> None:
+    """Call `work(first, last)` for spans that cover 0 ≤ i < count once each.
+
+    Raises
+    ------
+    Exception
+        The first that `work` raised; spans that were not begun are left out.
+    """
+    workers = min(workers, count)
+    if workers <= 1:
+        if count:
+            work(0, count)
+        return
+    span = max(1, count // (workers * _SPANS))
+    left = deque((first, min(first + span, count)) for first in range(0, count, span))
+
+    def run() -> None:
+        try:
+            while True:
+                try:
+                    first, last = left.popleft()
+                except IndexError:
+                    return
+                work(first, last)
+        except BaseException:
+            left.clear()
+            raise
+
+    others = _others(run, workers - 1)
+    try:
+        run()
+    finally:
+        left.clear()
+        _wait(others)
+    for other in others:
+        other.result()
+
+
+def _others(run: Callable[[], None], count: int) -> list[Future[None]]:
+    global _pool
+    if _pool is None:
+        _pool = ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="celeiro-read")
+    others: list[Future[None]] = []
+    with contextlib.suppress(RuntimeError):  # Python is ending and starts no thread: ours does it
+        others.extend(_pool.submit(run) for _ in range(count))
+    return others
+
+
+def _wait(others: list[Future[None]]) -> None:
+    """Until all are done, whatever is raised meanwhile (Ctrl-C): they write to our memory."""
+    interrupt: BaseException | None = None
+    while True:
+        try:
+            wait(others)
+            break
+        except BaseException as error:
+            interrupt = error
+    if interrupt is not None:
+        raise interrupt
+
+
+def _forget() -> None:
+    global _pool
+    _pool = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
