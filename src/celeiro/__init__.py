@@ -2,6 +2,7 @@
 
     celeiro.pack("photos/", "photos.h5", size=(256, 256), store="jpeg")
     h5py.File("photos.h5")["imagens"][0]        # an array, as ever
+    image, label = celeiro.open("photos.h5")[0]  # the same, without HDF5 and its lock
 
 Importing celeiro registers the JPEG filter (32019), so that plain h5py reads such files; all else
 is loaded when it is first used, so that the import costs little more than h5py's own.
@@ -21,22 +22,27 @@ if TYPE_CHECKING:
     from celeiro.packing.outcome import Progress
     from celeiro.packing.pack import pack
     from celeiro.packing.report import Report
+    from celeiro.reading.dataset import Dataset, open
 
 __all__ = [
     "CeleiroError",
+    "Dataset",
     "HDF5Dataset",
     "HDF5DatasetWriter",
     "Progress",
     "Report",
     "__version__",
+    "open",
     "pack",
 ]
 
 _FOUND_IN = {
+    "Dataset": "celeiro.reading.dataset",
     "HDF5Dataset": "celeiro.classic",
     "HDF5DatasetWriter": "celeiro.classic",
     "Progress": "celeiro.packing.outcome",
     "Report": "celeiro.packing.report",
+    "open": "celeiro.reading.dataset",
     "pack": "celeiro.packing.pack",
 }
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Room = npt.NDArray[np.uint8]
-    Data = bytes | memoryview | Room
+    Data = bytes | memoryview
 
 Decode = Callable[["Data", "Room"], int]
 """Decodes bytes (one at least) into an array, and says how many it holds then."""
@@ -250,5 +250,5 @@ def zstd(data: Data, room: Room) -> int:
 
 def jpeg(shape: tuple[int, int, int], data: Data, room: Room) -> int:
     """Filter 32019, ours."""
-    filters.decode_picture(data, shape, room)
+    filters.decode_picture(data, shape, room.data)
     return room.size

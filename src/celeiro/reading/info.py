@@ -5,16 +5,16 @@ The file is untrusted: only what is small, plain and inside it is read, as hdf5.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
 
-from celeiro.errors import FormatError, OptionError
+from celeiro.errors import FormatError
 from celeiro.format import layout
 from celeiro.reading import hdf5
+from celeiro.reading.header import is_ours, read_header, samples_of
 
 if TYPE_CHECKING:
     import os
@@ -49,38 +49,24 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
 def _describe(file: h5py.File, path: Path) -> dict[str, Any]:
     data_sets = list(_listed(file))
     told: dict[str, Any] = {"path": str(path), "file_bytes": path.stat().st_size}
-    told |= _ours(file, path) if layout.ATTR_VERSION in file.attrs else _foreign(file, data_sets)
+    told |= _ours(file, path) if is_ours(file) else _foreign(file, data_sets)
     told["data_sets"] = data_sets
     return told
 
 
 def _ours(file: h5py.File, path: Path) -> dict[str, Any]:
-    version = hdf5.attribute(file, layout.ATTR_VERSION)
-    if not isinstance(version, int):
-        raise FormatError(f"{path}: format version {version!r}, wanted a number: it is damaged.")
-    if version != layout.VERSION:
-        raise FormatError(
-            f"{path}: format version {version}, this release reads {layout.VERSION}. "
-            "Upgrade celeiro."
-        )
-    store = hdf5.text(file, layout.ATTR_STORE, path)
-    if store not in layout.STORES:
-        raise FormatError(
-            f"{path}: store {store!r}, this release reads {', '.join(layout.STORES)}. "
-            "Upgrade celeiro."
-        )
-    key, data = _data(file, path)
-    count, shape, raw = _samples(file, key, data, store, path)
-    provenance = _provenance(hdf5.text(file, layout.ATTR_PROVENANCE, path))
-    source_bytes = provenance.get("source_bytes")
+    header = read_header(file, path)
+    data = samples_of(file, header)
+    count, shape, raw = _samples(file, header.key, data, header.store, path)
+    source_bytes = header.provenance.get("source_bytes")
     return {
-        "celeiro_format": version,
-        "store": store,
-        "key": key,
+        "celeiro_format": layout.VERSION,
+        "store": header.store,
+        "key": header.key,
         "samples": count,
         "shape": shape,
         "dtype": str(hdf5.dtype_of(data)),
-        "color": hdf5.text(file, layout.ATTR_COLOR, path),
+        "color": header.color,
         "classes": _classes(file, count),
         "splits": _splits(file),
         "fields": _fields(file),
@@ -88,23 +74,8 @@ def _ours(file: h5py.File, path: Path) -> dict[str, Any]:
         "std": _floats(file, layout.STD),
         "source_bytes": source_bytes if isinstance(source_bytes, int) else None,
         "raw_bytes": raw,
-        "provenance": provenance,
+        "provenance": header.provenance,
     }
-
-
-def _data(file: h5py.File, path: Path) -> tuple[str, h5py.Dataset]:
-    """The samples and their name."""
-    key = hdf5.text(file, layout.ATTR_KEY, path)
-    try:
-        layout.check_key(key)
-    except OptionError as error:
-        raise FormatError(f"{path}: {error} The file is damaged.") from error
-    data = hdf5.found(file, key)
-    if not isinstance(data, h5py.Dataset):
-        raise FormatError(
-            f"{path}: its samples should be the data set {key!r}, which is not there."
-        )
-    return key, data
 
 
 def _samples(
@@ -238,15 +209,3 @@ def _floats(file: h5py.File, name: str) -> list[float] | None:
         return None
     values: list[float] = data[:].tolist()
     return values
-
-
-def _provenance(text: str) -> dict[str, Any]:
-    """How the file was made; empty where that is not what it should be."""
-    try:
-        told = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    if not isinstance(told, dict):
-        return {}
-    tables = ("options", "made_by")
-    return {k: v for k, v in told.items() if k not in tables or isinstance(v, dict)}

@@ -198,9 +198,14 @@ class File:
 
     def close(self) -> None:
         """Give the descriptor back; closing again is harmless."""
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __del__(self) -> None:
+        """Give the descriptor back, as Python's own files do."""
+        if getattr(self, "fd", -1) >= 0:
+            self.close()
 
     def _short(self, offset: int, length: int) -> ChangedError:
         return ChangedError(

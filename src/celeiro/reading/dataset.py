@@ -1,0 +1,471 @@
+"""`celeiro.open`: any sample of an HDF5 dataset, at once.
+
+    ds = celeiro.open("photos.h5")
+    image, label = ds[0]
+    images = ds.read([5, 3, 3, 9], out=batch)
+
+The invariant: reading calls no HDF5 and takes no lock, so threads, forked workers and other
+programs never wait for each other; and what is given is what the file had when it was opened, or an
+error. What a file holds is found once, by opening.py.
+"""
+
+from __future__ import annotations
+
+import operator
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from celeiro.errors import ChangedError, FormatError, OptionError, RowError, SampleError
+from celeiro.reading.cache import Cache
+from celeiro.reading.columns import Fields, Lazy, Texts, numbers, taken
+from celeiro.reading.layouts import Way
+from celeiro.reading.opening import open_contents
+from celeiro.reading.source import FileSource
+from celeiro.storage.local import File, available_cores
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from types import TracebackType
+    from typing import Self
+
+    import numpy.typing as npt
+
+    from celeiro.reading.contents import Contents
+    from celeiro.reading.source import Source
+
+Images = Any
+"""One array (N, …), or a list of arrays where samples differ in size."""
+
+
+def open(
+    path: str | os.PathLike[str],
+    key: str | None = None,
+    *,
+    labels: str | npt.ArrayLike | None = None,
+    color: Literal["RGB", "BGR", "GRAY"] | None = None,
+    cache: Literal["memory"] | None = None,
+    verify: bool | None = None,
+    workers: int | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Dataset:
+    """Open an HDF5 file for reading samples: one of ours, or anybody's.
+
+    Parameters
+    ----------
+    path
+        Of the file.
+    key
+        Name of the samples' data set; by default what our files say, or what in others looks like
+        samples.
+    labels
+        Name of the labels' data set, or the labels themselves, one a sample.
+    color
+        Order to give the channels in; by default as they are stored, and RGB of picture files.
+        ``"GRAY"`` is for picture files (store ``encoded``).
+    cache
+        ``"memory"`` holds the stored bytes in memory where they fit: pixels, or JPEGs. They are
+        loaded in the background, and shared with processes that are forked afterwards.
+    verify
+        By default samples of ``jpeg``, ``lossless`` and ``encoded`` are checked against their
+        CRC-32C whenever they are read. True checks ``pixels`` too (20 µs for 196 KB); False checks
+        nothing, for a file that another program changed on purpose.
+    workers
+        Threads that read and decode a batch; by default as many as cores.
+    on_progress
+        Of a foreign file with many chunks: told how many of how many HDF5 has listed (2 µs each).
+
+    Returns
+    -------
+    Dataset
+        Its samples.
+
+    Raises
+    ------
+    FormatError
+        No HDF5 file, a damaged one, one without samples, or of a version that is not known.
+
+    Examples
+    --------
+    >>> import numpy as np, tempfile, celeiro
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> _ = celeiro.pack(np.zeros((3, 8, 8, 3), np.uint8), folder.name + "/a.h5", labels=[0, 1, 0])
+    >>> with celeiro.open(folder.name + "/a.h5") as ds:
+    ...     image, label = ds[1]
+    >>> image.shape, label
+    ((8, 8, 3), 1)
+    >>> folder.cleanup()
+    """
+    if cache not in (None, "memory"):
+        raise OptionError(f"cache {cache!r}: wanted 'memory' or None.")
+    if workers is not None and workers < 1:
+        raise OptionError(f"workers {workers!r}: wanted at least 1.")
+    options = {
+        "key": key, "labels": labels, "color": color, "cache": cache, "verify": verify,
+        "workers": workers,
+    }  # fmt: skip
+    return Dataset(_Opened(Path(os.path.abspath(os.fsdecode(path))), options, on_progress))
+
+
+class _Opened:
+    """An open file, which all views of it share."""
+
+    def __init__(
+        self,
+        path: Path,
+        options: dict[str, Any],
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self.path = path
+        self.options = options
+        labels = options["labels"]
+        named = labels if labels is None or isinstance(labels, str) else None
+        try:
+            self.file = File(path)
+        except OSError as error:
+            raise FormatError(
+                f"{path}: cannot be read ({error.strerror}). Give the name of an HDF5 file."
+            ) from error
+        self.cache = Cache(self.file) if options["cache"] == "memory" else None
+        source: Source = FileSource(self.file) if self.cache is None else self.cache
+        contents = open_contents(
+            path,
+            Way(source, options["workers"] or available_cores(), on_progress),
+            key=options["key"],
+            labels=named,
+            color=options["color"],
+            verify=options["verify"],
+        )
+        self.file.check()
+        if labels is not named:
+            contents = replace(contents, labels=_given(labels, len(contents.samples)))
+        self.contents: Contents = contents
+        if self.cache is not None:
+            self.cache.start()
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        return self.file.size, self.file.stamp
+
+    def read(self, rows: npt.NDArray[np.int64], out: npt.NDArray[Any] | None) -> Images:
+        """Samples by their number in the file."""
+        if self.file.fd < 0:
+            raise FormatError(f"{self.path} is closed. Open it again.")
+        try:
+            found = self._read(rows, out)
+        except SampleError as error:
+            # Perhaps the samples are elsewhere by now: another program rewrote the file.
+            again = self.contents.reindex
+            if again is None or not again():
+                raise self._named(error) from error
+            try:
+                found = self._read(rows, out)
+            except SampleError as second:
+                raise self._named(second) from second
+        self.file.check()
+        return found
+
+    def _read(self, rows: npt.NDArray[np.int64], out: npt.NDArray[Any] | None) -> Images:
+        samples = self.contents.samples
+        if samples.shape is None:
+            return samples.read_list(rows)
+        if out is None:
+            out = np.empty((len(rows), *samples.shape), samples.dtype)
+        samples.read(rows, out)
+        return out
+
+    def _named(self, error: SampleError) -> SampleError:
+        """The error with the file and the sample's key."""
+        keys = self.contents.keys
+        name = f" ({keys()[error.sample]!r})" if keys is not None else ""
+        return SampleError(
+            f"{self.path}: sample {error.sample:,}{name}: {error}. The others can be read: "
+            "`celeiro verify` lists the damaged ones, `celeiro salvage` keeps the sound ones.",
+            error.sample,
+        )
+
+
+class Dataset:
+    """Samples of an HDF5 file, and what stands beside them.
+
+    ``ds[i]`` is ``(image, label)``, the label None where there are none; ``ds[a:b]`` the same for
+    several; ``ds["mask"]`` a field. Many threads may read at once, and so may processes forked from
+    this one. Pickled, it is the path and how it was opened.
+    """
+
+    def __init__(self, opened: _Opened, rows: npt.NDArray[np.int64] | None = None) -> None:
+        self._opened = opened
+        self._rows = rows
+        labels = opened.contents.labels
+        self._labels = None if labels is None else Lazy(lambda: taken(labels(), rows))
+        self._fields = Fields(opened.contents.fields, rows)
+
+    # What it is
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._opened.path
+
+    @property
+    def key(self) -> str:
+        """Name of the samples' data set."""
+        return self._opened.contents.key
+
+    @property
+    def store(self) -> str:
+        """``pixels``, ``jpeg``, ``lossless``, ``encoded``; ``hdf5`` of a file that is not ours."""
+        return self._opened.contents.store
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        """(N, H, W, C) or whatever samples are; None for what differs from one to the next."""
+        shape = self._opened.contents.samples.shape
+        if shape is None:
+            return (len(self), None, None, 1 if self.color == "GRAY" else 3)
+        return (len(self), *shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the samples' values, in this machine's byte order."""
+        return self._opened.contents.samples.dtype
+
+    @property
+    def color(self) -> str:
+        """Order of the channels: RGB, BGR or GRAY; empty where it is not known."""
+        return self._opened.contents.color
+
+    @property
+    def labels(self) -> npt.NDArray[Any] | None:
+        """(N,) class numbers or targets, or (N, K); None where there are none. Read-only."""
+        return None if self._labels is None else self._labels()
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Names of the classes 0, 1, …; empty where they have none."""
+        return self._opened.contents.label_names
+
+    @property
+    def keys(self) -> Texts | None:
+        """Where each sample comes from: the path of its source; None where that is not known."""
+        keys = self._opened.contents.keys
+        return None if keys is None else taken(keys(), self._rows)
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        """Further columns by name: arrays, `Texts`, `Ragged`, or `Pictures` such as masks."""
+        return self._fields
+
+    @property
+    def mean(self) -> npt.NDArray[np.float64] | None:
+        """Per channel, (C,), in the units of the values, of the whole file; None if unknown."""
+        return self._opened.contents.mean
+
+    @property
+    def std(self) -> npt.NDArray[np.float64] | None:
+        """Deviation per channel, (C,), of the whole file; None if unknown."""
+        return self._opened.contents.std
+
+    @property
+    def shapes(self) -> npt.NDArray[np.uint32] | None:
+        """(N, 3) height, width, channels of each, where they differ; else None."""
+        shapes = getattr(self._opened.contents.samples, "shapes", None)
+        return None if shapes is None else taken(shapes, self._rows)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Names of the splits, such as train, val and test."""
+        return tuple(self._opened.contents.splits)
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """How the content was made; empty where the file does not say."""
+        return self._opened.contents.provenance
+
+    @property
+    def cache(self) -> Cache | None:
+        """What is held in memory; None without ``cache="memory"``."""
+        return self._opened.cache
+
+    # Samples
+
+    def __len__(self) -> int:
+        """Count the samples."""
+        return len(self._opened.contents.samples) if self._rows is None else len(self._rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        """One ``(image, label)``, several as ``(images, labels)``, or a field by its name.
+
+        Raises
+        ------
+        IndexError, KeyError
+            There is no such sample, or field.
+        SampleError, ChangedError
+            As `read`.
+        """
+        if isinstance(index, str):
+            return self._fields[index]
+        if isinstance(index, slice):
+            wanted = np.arange(len(self))[index]
+        elif isinstance(index, (list, np.ndarray)) and np.ndim(index):
+            wanted = numbers(index, len(self))
+        else:
+            return self._one(operator.index(index))
+        labels = self.labels
+        return self._read(wanted), None if labels is None else labels[wanted]
+
+    def __iter__(self) -> Iterator[Any]:
+        """Each ``(image, label)`` in turn."""
+        return (self._one(number) for number in range(len(self)))
+
+    def read(self, indices: npt.ArrayLike, out: npt.NDArray[Any] | None = None) -> Images:
+        """Images in the order asked, which may be any, with duplicates.
+
+        Parameters
+        ----------
+        indices
+            Whole numbers, -len ≤ i < len, or one truth value for each sample.
+        out
+            Memory to fill, C-contiguous, ``(len(indices), *shape[1:])`` of `dtype`.
+
+        Returns
+        -------
+        Images
+            `out`, or a new array; a list of arrays where samples differ in size.
+
+        Raises
+        ------
+        SampleError
+            One is damaged; what `out` then holds is not specified.
+        ChangedError
+            The file was written to, or cut short, since it was opened.
+        """
+        wanted = numbers(indices, len(self))
+        if out is not None:
+            self._check_out(out, len(wanted))
+        return self._read(wanted, out)
+
+    def select(self, indices: npt.ArrayLike) -> Dataset:
+        """A view of some samples, in the order given; nothing is copied."""
+        wanted = numbers(indices, len(self))
+        return Dataset(self._opened, wanted if self._rows is None else self._rows[wanted])
+
+    def split(self, name: str) -> Dataset:
+        """A view of the samples of one split.
+
+        Raises
+        ------
+        KeyError
+            There is no such split.
+        """
+        splits = self._opened.contents.splits
+        if name not in splits:
+            there = ", ".join(splits) or "none: pack with --split, or use select"
+            raise KeyError(f"{self.path}: no split {name!r}; there are {there}.")
+        rows = splits[name]()
+        if self._rows is not None:
+            rows = self._rows[np.isin(self._rows, rows)]
+        return Dataset(self._opened, rows)
+
+    def _one(self, number: int) -> tuple[Any, Any]:
+        count = len(self)
+        if not -count <= number < count:
+            raise IndexError(f"sample {number:,} of {count:,}: wanted -{count:,} ≤ i < {count:,}.")
+        wanted = np.array([number if number >= 0 else number + count])
+        image = self._read(wanted)[0]
+        if self._labels is None:
+            return image, None
+        label = self._labels()[wanted[0]]
+        return image, label.item() if label.ndim == 0 else label
+
+    def _read(self, wanted: npt.NDArray[np.int64], out: npt.NDArray[Any] | None = None) -> Images:
+        return self._opened.read(wanted if self._rows is None else self._rows[wanted], out)
+
+    def _check_out(self, out: npt.NDArray[Any], count: int) -> None:
+        if self._opened.contents.samples.shape is None:
+            raise RowError(
+                f"{self.path}: its samples differ in size, so no one array holds them. Leave `out` "
+                "out: they come as a list."
+            )
+        wanted = (count, *self.shape[1:])
+        fits = isinstance(out, np.ndarray) and out.shape == wanted and out.dtype == self.dtype
+        if not fits or not out.flags.c_contiguous or not out.flags.writeable:
+            found = (
+                f"{out.dtype} {out.shape}, C-contiguous: {out.flags.c_contiguous}, writeable: "
+                f"{out.flags.writeable}"
+                if isinstance(out, np.ndarray)
+                else type(out).__name__
+            )
+            raise RowError(
+                f"`out` is {found}; wanted a writeable, C-contiguous array of {self.dtype} "
+                f"{wanted}, such as np.empty({wanted}, {str(self.dtype)!r})."
+            )
+
+    # Life and death
+
+    def close(self) -> None:
+        """Let go of the file, for all views; closing again is harmless."""
+        close = getattr(self._opened.contents.samples, "close", None)
+        if close is not None:
+            close()
+        if self._opened.cache is not None:
+            self._opened.cache.close()
+        self._opened.file.close()
+
+    def __enter__(self) -> Self:
+        """The dataset itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close."""
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """The path, how it was opened, and which samples: workers open the file themselves."""
+        opened = self._opened
+        # A copy of the cache in every worker would not fit where one did.
+        options = {**opened.options, "cache": None}
+        return _again, (str(opened.path), options, self._rows, opened.identity)
+
+    def __repr__(self) -> str:
+        """One line."""
+        shape = ", ".join("?" if side is None else str(side) for side in self.shape)
+        classes = f", {len(self.label_names)} classes" if self.label_names else ""
+        return f"<celeiro.Dataset {self.path.name!r} {self.store} ({shape}) {self.dtype}{classes}>"
+
+    def _repr_html_(self) -> str:
+        """A small table with thumbnails, in notebooks."""
+        from celeiro.reading.notebook import table
+
+        return table(self)
+
+
+def _again(
+    path: str, options: dict[str, Any], rows: npt.NDArray[np.int64] | None, identity: object
+) -> Dataset:
+    """Open what was pickled; ChangedError where it is another file by now."""
+    opened = _Opened(Path(path), options)
+    if opened.identity != identity:
+        raise ChangedError(
+            f"{path} was replaced or written to since this dataset was pickled. Open it again."
+        )
+    return Dataset(opened, rows)
+
+
+def _given(labels: npt.ArrayLike, count: int) -> Lazy[Any]:
+    """Labels of the caller's own."""
+    values = np.asarray(labels)
+    if not values.ndim or len(values) != count or values.dtype.kind not in "biuf":
+        raise OptionError(
+            f"labels: {values.dtype} {values.shape}; wanted one number, or one row of numbers, for "
+            f"each of {count:,} samples, or the name of a data set."
+        )
+    return Lazy(lambda: values)

@@ -1,0 +1,181 @@
+"""Chunked samples: each wanted chunk is read and decoded once a batch, outside HDF5.
+
+    sample numbers ─> rows of the grid of chunks ─> bytes ─> ChunkCodec ─> into place
+
+One sample a chunk, as in `jpeg` and `lossless`, is decoded straight into the batch.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from celeiro.errors import FormatError, SampleError
+from celeiro.format.checksum import crc32c
+from celeiro.format.index import MISSING
+from celeiro.reading import source, threads
+from celeiro.reading.samples.rows import damaged
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy.typing as npt
+
+    from celeiro.format.chunks import ChunkCodec
+    from celeiro.format.index import Chunks
+    from celeiro.reading.source import Source
+
+
+class ChunkSamples:
+    """Samples of a chunked data set.
+
+    Parameters
+    ----------
+    shape
+        Of the data set, samples first.
+    fill
+        Value of what was never written.
+    crcs
+        CRC-32C of each chunk's bytes, where a chunk is a sample; None to check nothing.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        chunks: Chunks,
+        codec: ChunkCodec,
+        shape: tuple[int, ...],
+        *,
+        fill: Any,
+        crcs: npt.NDArray[np.uint32] | None,
+        workers: int,
+    ) -> None:
+        stored = codec.dtype
+        self.shape = shape[1:]
+        self.dtype = np.dtype(bool) if stored.kind == "b" else stored.newbyteorder("=")
+        self.chunks = chunks
+        self._count = shape[0]
+        self._source = source
+        self._codec = codec
+        self._fill = fill
+        self._crcs = crcs
+        self._workers = workers
+        self._per_chunk = codec.shape[0]
+        self._whole = codec.shape == (1, *shape[1:])
+        self._direct = self._whole and stored.isnative and stored.kind != "b"
+        self._boxes = list(_boxes(codec.shape[1:], self.shape))
+
+    def __len__(self) -> int:
+        """Count the samples."""
+        return self._count
+
+    def read(self, indices: npt.NDArray[np.int64], out: npt.NDArray[Any]) -> None:
+        """Fill `out` with samples in the order asked."""
+        rows, groups = _grouped(indices, self._per_chunk)
+        threads.share(
+            lambda first, last: self._read(indices, rows[first:last], groups[first:last], out),
+            len(rows),
+            workers=self._workers,
+        )
+
+    def read_list(self, indices: npt.NDArray[np.int64]) -> list[npt.NDArray[Any]]:
+        """Samples in the order asked, as views of one array."""
+        out = np.empty((len(indices), *self.shape), self.dtype)
+        self.read(indices, out)
+        return list(out)
+
+    def place(self, number: int) -> tuple[int, int]:
+        """Offset in the file and length of one chunk's bytes, where a chunk is a sample."""
+        offset, length = self.chunks.table[number].tolist()
+        return offset, length
+
+    def _read(
+        self,
+        indices: npt.NDArray[np.int64],
+        rows: list[int],
+        groups: list[list[int]],
+        out: npt.NDArray[Any],
+    ) -> None:
+        """Read the chunks of some rows of the grid, each for the positions that want it."""
+        per_row, table = self.chunks.per_row, self.chunks.table
+        places = []
+        for at, row in enumerate(rows):
+            for box in range(per_row):
+                number = row * per_row + box
+                offset, length = table[number].tolist()
+                if offset == MISSING:
+                    self._put_fill(groups[at], box, out)
+                else:
+                    places.append((at * per_row + box, offset, length))
+        scratch = None if self._direct else np.empty(self._codec.shape, self._codec.dtype)
+        for which, data in source.each(self._source, places):
+            at, box = divmod(which, per_row)
+            self._put(indices, rows[at], box, groups[at], data, scratch, out)
+
+    def _put(
+        self,
+        indices: npt.NDArray[np.int64],
+        row: int,
+        box: int,
+        positions: list[int],
+        data: memoryview,
+        scratch: npt.NDArray[Any] | None,
+        out: npt.NDArray[Any],
+    ) -> None:
+        """Decode one chunk and put what is wanted of it into its places."""
+        first = positions[0]
+        if self._crcs is not None and crc32c(data) != self._crcs[row]:
+            raise damaged(row)
+        number = row * self.chunks.per_row + box
+        mask = 0 if self.chunks.masks is None else int(self.chunks.masks[number])
+        try:
+            if scratch is None:
+                self._codec.decode(data, out[first : first + 1], mask)
+            else:
+                self._codec.decode(data, scratch, mask)
+        except FormatError as error:
+            raise SampleError(str(error), int(indices[first])) from error
+        if scratch is None:
+            for at in positions[1:]:
+                out[at] = out[first]
+            return
+        inside, outside = self._boxes[box]
+        values = scratch.view(np.uint8) != 0 if scratch.dtype.kind == "b" else scratch
+        for at in positions:
+            out[(at, *outside)] = values[(int(indices[at]) - row * self._per_chunk, *inside)]
+
+    def _put_fill(self, positions: list[int], box: int, out: npt.NDArray[Any]) -> None:
+        _, outside = self._boxes[box]
+        for at in positions:
+            out[(at, *outside)] = self._fill
+
+
+_Box = tuple[Any, Any]
+"""Slices of a chunk, and of a sample."""
+
+
+def _boxes(chunk: tuple[int, ...], shape: tuple[int, ...]) -> Iterator[_Box]:
+    """For each chunk of a row of the grid: what of it is inside the sample, and where there."""
+    per_axis = [
+        [
+            (slice(0, min(side, whole - start)), slice(start, min(start + side, whole)))
+            for start in range(0, whole, side)
+        ]
+        for side, whole in zip(chunk, shape, strict=True)
+    ]
+    for parts in itertools.product(*per_axis):
+        yield tuple(a for a, _ in parts), tuple(b for _, b in parts)
+
+
+def _grouped(indices: npt.NDArray[np.int64], per_chunk: int) -> tuple[list[int], list[list[int]]]:
+    """Rows of the grid that are wanted, and for each the positions in the batch that want it."""
+    wanted = indices // per_chunk
+    order = np.argsort(wanted, kind="stable")
+    rows = wanted[order]
+    firsts = np.flatnonzero(np.diff(rows, prepend=-1))
+    ends = [*firsts[1:].tolist(), len(rows)]
+    positions = order.tolist()
+    groups = [positions[a:b] for a, b in zip(firsts.tolist(), ends, strict=True)]
+    return rows[firsts].tolist(), groups

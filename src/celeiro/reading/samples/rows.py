@@ -1,0 +1,157 @@
+"""Samples that stand in the file as they stand in memory: read straight into place."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from celeiro.errors import SampleError
+from celeiro.format.checksum import crc32c
+from celeiro.reading import source, threads
+from celeiro.storage.coalesce import runs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+
+    from celeiro.format.index import Rows
+    from celeiro.reading.source import Source
+
+# Neighbours are read together up to so many bytes, so that threads still share a batch in order.
+_MOST_TOGETHER = 4 << 20
+
+
+class RowSamples:
+    """Contiguous samples.
+
+    Parameters
+    ----------
+    stored
+        Type of the values as they stand in the file, byte order included.
+    crcs
+        CRC-32C of each sample, to be checked on every read; None to check nothing.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        rows: Rows,
+        shape: tuple[int, ...],
+        stored: np.dtype[Any],
+        *,
+        crcs: npt.NDArray[np.uint32] | None,
+        workers: int,
+    ) -> None:
+        self.shape = shape
+        self.dtype = np.dtype(bool) if stored.kind == "b" else stored.newbyteorder("=")
+        self._source = source
+        self._rows = rows
+        self._stored = stored
+        self._crcs = crcs
+        self._workers = workers
+        # Bytes that NumPy may not take for a truth value as they stand are looked at one by one.
+        self._direct = stored.isnative and stored.kind != "b"
+
+    def __len__(self) -> int:
+        """Count the samples."""
+        return self._rows.count
+
+    def read(self, indices: npt.NDArray[np.int64], out: npt.NDArray[Any]) -> None:
+        """Fill `out` with samples in the order asked."""
+        if not self._rows.length:
+            return
+        kept = self._kept() if self._direct else None
+        if kept is not None:
+            flat = out.reshape(len(out), -1)
+            self._share(len(out), lambda a, b: self._take(kept, indices[a:b], flat[a:b]))
+        elif self._direct:
+            view = out.reshape(-1).view(np.uint8).data
+            places = self._places(indices)
+            self._share(len(places), lambda a, b: self._fill(view, indices, places[a:b]))
+        else:
+            self._share(len(out), lambda a, b: self._convert(indices[a:b], out[a:b]))
+
+    def read_list(self, indices: npt.NDArray[np.int64]) -> list[npt.NDArray[Any]]:
+        """Samples in the order asked, as views of one array."""
+        out = np.empty((len(indices), *self.shape), self.dtype)
+        self.read(indices, out)
+        return list(out)
+
+    def place(self, number: int) -> tuple[int, int]:
+        """Offset in the file and length of one sample's bytes."""
+        return self._rows.base + number * self._rows.length, self._rows.length
+
+    def _share(self, count: int, work: Callable[[int, int], None]) -> None:
+        threads.share(work, count, workers=self._workers)
+
+    def _kept(self) -> npt.NDArray[Any] | None:
+        """All samples, where all are in memory."""
+        rows = self._rows
+        found = self._source.look(rows.base, rows.count * rows.length)
+        if found is None:
+            return None
+        return np.frombuffer(found, self._stored).reshape(rows.count, -1)
+
+    def _places(self, indices: npt.NDArray[np.int64]) -> list[tuple[int, int, int]]:
+        """Position in the batch, byte offset, bytes: one for each run of neighbours.
+
+        As Python's own numbers: NumPy's would cost a microsecond each.
+        """
+        length = self._rows.length
+        firsts, counts = runs(indices, most=max(1, _MOST_TOGETHER // length))
+        offsets = indices[firsts] * length + self._rows.base
+        return list(zip(firsts.tolist(), offsets.tolist(), (counts * length).tolist(), strict=True))
+
+    def _fill(
+        self,
+        view: memoryview,
+        indices: npt.NDArray[np.int64],
+        places: list[tuple[int, int, int]],
+    ) -> None:
+        length = self._rows.length
+        source.fill(
+            self._source,
+            [(view[at * length : at * length + size], offset) for at, offset, size in places],
+        )
+        if self._crcs is not None:
+            for at, _, size in places:
+                self._check(indices[at : at + size // length], view[at * length :])
+
+    def _take(
+        self, kept: npt.NDArray[Any], indices: npt.NDArray[np.int64], out: npt.NDArray[Any]
+    ) -> None:
+        """Out of memory: one call of NumPy, without the GIL ("raise" would copy twice)."""
+        np.take(kept, indices, axis=0, out=out, mode="clip")
+        if self._crcs is not None:
+            self._check(indices, out.reshape(-1).view(np.uint8).data)
+
+    def _convert(self, indices: npt.NDArray[np.int64], out: npt.NDArray[Any]) -> None:
+        """Through the stored type, a sample at a time."""
+        raw = np.empty(math.prod(self.shape), self._stored)
+        view = raw.view(np.uint8).data
+        for at, number in enumerate(indices.tolist()):
+            offset = self._rows.base + number * self._rows.length
+            found = self._source.look(offset, self._rows.length)
+            if found is not None:
+                view[:] = found
+            else:
+                source.fill(self._source, [(view, offset)])
+            if self._crcs is not None:
+                self._check(indices[at : at + 1], view)
+            values = raw.view(np.uint8) != 0 if raw.dtype.kind == "b" else raw
+            out[at] = values.reshape(self.shape)
+
+    def _check(self, indices: npt.NDArray[np.int64], view: memoryview) -> None:
+        assert self._crcs is not None
+        length = self._rows.length
+        for at, number in enumerate(indices.tolist()):
+            if crc32c(view[at * length : (at + 1) * length]) != self._crcs[number]:
+                raise damaged(number)
+
+
+def damaged(number: int) -> SampleError:
+    """The error for bytes that are not those of the checksum."""
+    return SampleError("its bytes are not those of its checksum", number)
