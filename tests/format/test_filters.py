@@ -452,7 +452,9 @@ def fail_to_read(file, rows):
 @posix
 def test_ctrl_c_while_decoding_is_raised_when_hdf5_is_done(path, monkeypatch):
     monkeypatch.setattr(
-        filters, "decode_picture", interrupting(filters.decode_picture, KeyboardInterrupt(), times=1)
+        filters,
+        "decode_picture",
+        interrupting(filters.decode_picture, KeyboardInterrupt(), times=1),
     )
     with h5py.File(path) as file:
         read = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
@@ -491,7 +493,9 @@ def test_ctrl_c_while_encoding_loses_nothing(tmp_path, monkeypatch):
 @posix
 def test_ctrl_c_again_and_again_ends_the_read(path, monkeypatch):
     monkeypatch.setattr(
-        filters, "decode_picture", interrupting(filters.decode_picture, KeyboardInterrupt(), times=9)
+        filters,
+        "decode_picture",
+        interrupting(filters.decode_picture, KeyboardInterrupt(), times=9),
     )
     with h5py.File(path) as file, pytest.raises(KeyboardInterrupt):
         until_interrupted(fail_to_read, file, 0)
@@ -520,7 +524,9 @@ def test_a_handler_set_by_somebody_else_meanwhile_stays(path, monkeypatch):
 @posix
 def test_an_exit_asked_by_a_signal_keeps_its_code(path, monkeypatch):
     asked = SystemExit(3)
-    monkeypatch.setattr(filters, "decode_picture", interrupting(filters.decode_picture, asked, times=1))
+    monkeypatch.setattr(
+        filters, "decode_picture", interrupting(filters.decode_picture, asked, times=1)
+    )
     with h5py.File(path) as file, pytest.raises(SystemExit) as raised:
         until_interrupted(lambda: file["imagens"][0])
     assert raised.value is asked

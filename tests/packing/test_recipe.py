@@ -28,7 +28,7 @@ from celeiro.packing import recipe as module
 from celeiro.packing.options import PackOptions
 from celeiro.packing.pack import prepare
 from celeiro.packing.pipeline import Budget
-from celeiro.packing.recipe import SizedRecipe
+from celeiro.packing.recipe import FilesOnDisk, SizedRecipe
 
 FLAGS = {
     "RGB": cv2.IMREAD_COLOR_RGB,
@@ -663,7 +663,8 @@ def test_only_large_pictures_ask_by_their_headers(tmp_path):
     (tmp_path / "b.jpg").write_bytes(JPEG)
     job = prepare(tmp_path, PackOptions("pixels", size=(8, 8)))
     budget = Counting(1 << 30)
-    recipe = SizedRecipe(job.plan, job.codec, budget=budget)
+    files = FilesOnDisk(job.plan.listing)
+    recipe = SizedRecipe(job.plan, job.codec, files, budget=budget)
     for task in range(2):
         recipe.make(task, None)
     assert budget.asked == [1800 * 1900 * 3, 0]
@@ -674,7 +675,8 @@ def test_large_pictures_are_decoded_one_at_a_time(tmp_path, monkeypatch):
     for name in "abcd":
         (tmp_path / f"{name}.png").write_bytes(large)
     job = prepare(tmp_path, PackOptions("pixels", size=(8, 8)))
-    recipe = SizedRecipe(job.plan, job.codec, budget=Budget(12_000_000))
+    files = FilesOnDisk(job.plan.listing)
+    recipe = SizedRecipe(job.plan, job.codec, files, budget=Budget(12_000_000))
     original, inside, most = module.pictures.decode, [], []
 
     def decode(*arguments, **options):

@@ -129,7 +129,7 @@ class JpegCodec:
         """The pixels, by the accurate DCT and the smooth upsampling."""
         try:
             height, width, kind, _ = simplejpeg.decode_jpeg_header(data)
-        except ValueError as error:
+        except (KeyError, ValueError) as error:  # KeyError: a subsampling without a name there
             raise FormatError(f"no JPEG ({error}): the file is damaged.") from error
         # Looked at before decoding: what a header promises is allocated.
         if (height, width) != self.shape[:2] or kind not in self._kinds:

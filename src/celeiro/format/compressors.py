@@ -107,14 +107,14 @@ def check_fletcher32(data: Data) -> memoryview:
 
 
 def szip(options: tuple[int, ...], data: Data, room: Room) -> int:
-    """Filter 4, behind four bytes that say its size.
+    """Filter 4, behind four bytes that say its size. Data that were cut may go unseen, as in HDF5.
 
     imagecodecs would read them itself, and then take their word for what was decoded.
     """
     mask, block, bits, scanline = options
     view = memoryview(data)
     size = int.from_bytes(view[:4], "little")
-    if len(view) <= 4 or size > room.size:
+    if len(view) <= 4 or not 0 < size <= room.size:
         raise ValueError(f"SZIP data of {len(view)} bytes that claim {size}, wanted {room.size}")
     found = _imagecodecs().szip_decode(view[4:], mask, block, bits, scanline, out=room[:size])
     if len(found) != size:
@@ -205,7 +205,7 @@ def bitshuffle(options: tuple[int, ...], data: Data, room: Room) -> int:
     if len(view) < 12:
         raise ValueError(f"{len(view)} bytes are too few for Bitshuffle")
     size, stride = struct.unpack_from(">QI", view)
-    if size > room.size or not stride or stride % (8 * itemsize):
+    if not 0 < size <= room.size or not stride or stride % (8 * itemsize):
         raise ValueError(f"Bitshuffle data of {size} bytes in blocks of {stride}")
     codecs = _imagecodecs()
     decode = codecs.lz4_decode if compressor == 2 else codecs.zstd_decode

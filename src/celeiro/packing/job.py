@@ -37,7 +37,7 @@ from celeiro.storage import local
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     import numpy.typing as npt
@@ -96,6 +96,20 @@ class How:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """What samples that come from another dataset bring with them."""
+
+    told: Mapping[str, Any]
+    """Of its provenance and of what was asked, as JSON; part of the job's identity."""
+    dtype: np.dtype[Any]
+    """Type of the values."""
+    auxiliary: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    """Mean and deviation, where they stay true."""
+    measured: str = layout.MEASURED_STORED
+    """What those were taken of."""
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """A plan with everything that its samples have in common."""
 
@@ -105,6 +119,10 @@ class Job:
     """Of the store; None for `encoded`."""
     mask: MaskKind | None
     """Of the masks, where there are any and the store is not `encoded`."""
+    recipe: Recipe | None = None
+    """How samples are made, where they do not come from files on the disk."""
+    origin: Origin | None = None
+    """What is known of the samples, where they come from another dataset."""
 
     @property
     def sides(self) -> tuple[str, ...]:
@@ -193,21 +211,22 @@ def _resume(job: Job, work: Work) -> Progress:
 def _check_space(job: Job, work: Work, progress: Progress) -> None:
     """Refuse to begin what cannot end; `jpeg` and `lossless` by their sources' size."""
     left = len(job.plan) - progress.done
-    if job.row_shape is not None:
-        need = left * math.prod(job.row_shape)
+    if job.codec is not None and job.row_shape is not None:
+        need = left * math.prod(job.row_shape) * job.codec.dtype.itemsize
     elif job.codec is None:
         need = int(job.plan.listing.sizes[progress.done :].sum())
     else:
         # Nothing is known before encoding; a tenth of the raw pixels is what photographs take.
-        need = left * math.prod(job.codec.shape) // 10
+        need = left * math.prod(job.codec.shape) * job.codec.dtype.itemsize // 10
     work.check_space(need)
 
 
 def _pack(job: Job, work: Work, how: How, progress: Progress) -> None:
     most, window = _blocks(job, how)
     blocks = _cut(job, progress.done, most)
-    rows = _Rows(None if job.codec is None else job.codec.shape, most)
-    maker = _Maker(job.plan, recipe_for(job.plan, job.codec, job.mask), rows)
+    rows = _Rows(job.codec, most)
+    recipe = job.recipe or recipe_for(job.plan, job.codec, job.mask)
+    maker = _Maker(job.plan, recipe, rows)
     with one_opencv_thread():
         results = in_order(
             blocks, maker, workers=how.workers, window=window, cost=_bytes_of(job), limit=_IN_FLIGHT
@@ -257,24 +276,25 @@ def _cut(job: Job, first: int, most: int) -> Iterator[range]:
 class _Rows:
     """Memory for the rows of one block, used again and again."""
 
-    def __init__(self, shape: tuple[int, ...] | None, per_block: int) -> None:
-        self._shape = None if shape is None else (per_block, *shape)
-        self._free: list[npt.NDArray[np.uint8]] = []
+    def __init__(self, codec: Codec | None, per_block: int) -> None:
+        self._codec = codec
+        self._per_block = per_block
+        self._free: list[npt.NDArray[Any]] = []
 
-    def take(self) -> npt.NDArray[np.uint8] | None:
-        if self._shape is None:
+    def take(self) -> npt.NDArray[Any] | None:
+        if self._codec is None:
             return None
         try:
             return self._free.pop()
         except IndexError:
-            return np.empty(self._shape, np.uint8)
+            return np.empty((self._per_block, *self._codec.shape), self._codec.dtype)
 
-    def give_back(self, block: npt.NDArray[np.uint8] | None) -> None:
+    def give_back(self, block: npt.NDArray[Any] | None) -> None:
         if block is not None:
             self._free.append(block)
 
 
-_Block = tuple[range, list[Outcome], "npt.NDArray[np.uint8] | None"]
+_Block = tuple[range, list[Outcome], "npt.NDArray[Any] | None"]
 
 
 class _Maker:
@@ -304,7 +324,7 @@ class _Maker:
         return tasks, outcomes, block
 
 
-def _with_sums(outcomes: list[Outcome], block: npt.NDArray[np.uint8]) -> list[Outcome]:
+def _with_sums(outcomes: list[Outcome], block: npt.NDArray[Any]) -> list[Outcome]:
     """The outcomes with the sums over their rows: all in one on the last, if none is bad.
 
     Each call of OpenCV gives the GIL away and waits to get it back, and a picture took five.
@@ -430,6 +450,7 @@ def _contents(job: Job, work: Work, record: Record) -> Any:
             "labels_from": found.labels_from,
             "source_bytes": int(found.sizes.sum()),
             "refused": len(record.progress.refused),
+            **({} if job.origin is None else job.origin.told),
         },
         mask=job.mask,
         read_side=work.read_side,
@@ -441,7 +462,8 @@ def identity(job: Job) -> dict[str, Any]:
     shape = None if job.codec is None else list(job.codec.shape)
     told = shaped_by(job.plan.options, masks=job.mask is not None)
     shared = {"sample_shape": shape, "sides": list(job.sides), "made_by": told["made_by"]}
-    return {**told["options"], **shared}
+    origin = {} if job.origin is None else {"origin": dict(job.origin.told)}
+    return {**told["options"], **shared, **origin}
 
 
 def _report(job: Job, out: Path, record: Record, seconds: float, resumed: int) -> Report:
@@ -452,7 +474,7 @@ def _report(job: Job, out: Path, record: Record, seconds: float, resumed: int) -
         store=job.plan.options.store,
         samples=record.progress.kept,
         shape=None if job.codec is None else job.codec.shape,
-        dtype="uint8",
+        dtype="uint8" if job.codec is None else str(job.codec.dtype),
         classes=count_classes(found.labels, found.label_names),
         splits={
             name: len(rows)

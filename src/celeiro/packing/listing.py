@@ -30,7 +30,7 @@ NO_SPLIT = 255
 Labels: TypeAlias = "npt.NDArray[np.int64] | npt.NDArray[np.float64] | npt.NDArray[np.uint8]"
 """int64 (N,) class numbers, float64 (N,) regression targets, or uint8 (N, K) multi-hot."""
 
-LabelsFrom = Literal["folder", "name", "none", "manifest"]
+LabelsFrom = Literal["folder", "name", "none", "manifest", "dataset"]
 """Where the labels were read."""
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from celeiro.format.codecs import Codec, Compressor
+    from celeiro.packing.listing import Listing
     from celeiro.packing.options import PackOptions
     from celeiro.packing.plan import Plan
 
@@ -44,6 +45,43 @@ BOXES = "boxes"
 # Decoded pictures that may be held at once, beside the small ones that do not count.
 _LARGE_BYTES = 8 << 20
 _BUDGET = 96 << 20
+
+
+class Files(Protocol):
+    """Where the picture files of a plan are: on the disk, or in another dataset."""
+
+    def picture(self, task: int) -> bytes:
+        """The file of one task; PictureError where it cannot be read."""
+        ...
+
+    def mask(self, task: int) -> bytes:
+        """The file of its mask; PictureError where it cannot be read."""
+        ...
+
+    def reencoded(self, task: int) -> bool:
+        """Whether the file is already not the one that somebody once took."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FilesOnDisk:
+    """The files that a listing names."""
+
+    listing: Listing
+    """In the order of the tasks."""
+
+    def picture(self, task: int) -> bytes:
+        """Read one picture."""
+        return _read(self.listing.path(task), int(self.listing.sizes[task]))
+
+    def mask(self, task: int) -> bytes:
+        """Read one mask."""
+        return _read(self.listing.mask_path(task), 0)
+
+    def reencoded(self, task: int) -> bool:
+        """Never: these are the sources."""
+        del task
+        return False
 
 
 class Recipe(Protocol):
@@ -89,6 +127,8 @@ class SizedRecipe:
     """The tasks."""
     codec: Codec
     """Of the store; its shape is the frame's."""
+    files: Files
+    """Where the pictures are."""
     mask: MaskKind | None = None
     """Where pictures have masks."""
     wide: tuple[str, ...] = ()
@@ -99,7 +139,7 @@ class SizedRecipe:
     def make(self, task: int, row: npt.NDArray[Any] | None) -> Made:
         """Pack one picture, its mask and its boxes."""
         options, listing = self.plan.options, self.plan.listing
-        data = _read(listing.path(task), int(listing.sizes[task]))
+        data = self.files.picture(task)
         header = pictures.check(data, max_pixels=options.max_pixels)
         placement = self._place(header.upright)
         whose = row
@@ -110,7 +150,7 @@ class SizedRecipe:
         pieces = {DATA: piece_of(self.codec, row)}
         if listing.masks is not None and self.mask is not None:
             with _about_the_mask(listing.masks[task]), self.budget.take(_cost(header)):
-                pieces[MASK] = self._mask(listing.mask_path(task), placement)
+                pieces[MASK] = self._mask(self.files.mask(task), placement)
         if listing.boxes is not None:
             pieces[BOXES] = boxes_piece(resize.move_boxes(listing.boxes[task], placement))
         later = whose is not None and self.sums_of_rows
@@ -136,9 +176,8 @@ class SizedRecipe:
             )
         return resize.place(size, target, options.resize)
 
-    def _mask(self, path: bytes, placement: resize.Placement) -> Piece:
+    def _mask(self, data: bytes, placement: resize.Placement) -> Piece:
         assert self.mask is not None
-        data = _read(path, 0)
         image = pictures.decode_mask(data, max_pixels=self.plan.options.max_pixels)
         if image.dtype != self.mask.dtype or image.shape[2:] != self.mask.shape[2:]:
             raise PictureError(
@@ -162,6 +201,8 @@ class EncodedRecipe:
 
     plan: Plan
     """The tasks."""
+    files: Files
+    """Where the pictures are."""
     wide: tuple[str, ...] = (DATA, MASK)
     """Pictures and masks have sizes of their own."""
     sums_of_rows: bool = False
@@ -173,18 +214,18 @@ class EncodedRecipe:
         """Take one picture, its mask and its boxes over."""
         del row  # nothing here has a row of fixed size
         options, listing = self.plan.options, self.plan.listing
-        data = _read(listing.path(task), int(listing.sizes[task]))
+        data = self.files.picture(task)
         header = pictures.check(data, max_pixels=options.max_pixels)
         placement = self._shrunk(header.upright)
         if placement is None:
-            shape = (*header.upright, 3)
-            piece = Piece(data, len(data), crc32c(data), shape, header.orientation)
+            shape, again = (*header.upright, 3), self.files.reencoded(task)
+            piece = Piece(data, len(data), crc32c(data), shape, header.orientation, again)
         else:
             piece = self._encode_again(data, header, placement)
         pieces = {DATA: piece}
         if listing.masks is not None:
             with _about_the_mask(listing.masks[task]), self.budget.take(_cost(header)):
-                pieces[MASK] = self._mask(listing.mask_path(task), header.upright, placement)
+                pieces[MASK] = self._mask(self.files.mask(task), header.upright, placement)
         if listing.boxes is not None:
             boxes = listing.boxes[task]
             boxes = boxes if placement is None else resize.move_boxes(boxes, placement)
@@ -217,10 +258,9 @@ class EncodedRecipe:
             return stats.sums_of(pictures.decode(stored, buffer=_scratch(), header=header))
 
     def _mask(
-        self, path: bytes, size: tuple[int, int], placement: resize.Placement | None
+        self, data: bytes, size: tuple[int, int], placement: resize.Placement | None
     ) -> Piece:
         options = self.plan.options
-        data = _read(path, 0)
         header = pictures.check(data, max_pixels=options.max_pixels)
         if header.upright != size:
             raise _other_size(header.upright, size)
@@ -234,9 +274,12 @@ class EncodedRecipe:
         return Piece(png, len(png), crc32c(png), shape, 1, True)
 
 
-def recipe_for(plan: Plan, codec: Codec | None, mask: MaskKind | None) -> Recipe:
-    """The recipe of the plan's store."""
-    return EncodedRecipe(plan) if codec is None else SizedRecipe(plan, codec, mask)
+def recipe_for(
+    plan: Plan, codec: Codec | None, mask: MaskKind | None, files: Files | None = None
+) -> Recipe:
+    """The recipe of the plan's store; without `files`, of the files that the plan lists."""
+    files = files or FilesOnDisk(plan.listing)
+    return EncodedRecipe(plan, files) if codec is None else SizedRecipe(plan, codec, files, mask)
 
 
 def codec_for(options: PackOptions, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Codec:

@@ -11,12 +11,12 @@ from __future__ import annotations
 import itertools
 import logging
 import math
+import os
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import h5py
-import numpy as np
 
 from celeiro.errors import FormatError
 from celeiro.reading import hdf5
@@ -24,6 +24,8 @@ from celeiro.reading import hdf5
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
+
+    import numpy as np
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +37,7 @@ _MOST_DEPTH = 16
 _LONGEST_NAME = 1_024  # bytes, of one part of a path; HDF5 allows 64 KiB and more
 _MOST_CLASSES = 100_000
 _MOST_SHOWN = 12
+_MOST_HEAP = 16 << 20  # bytes of the heaps that hold the names of the classes
 
 _PICTURES = "imagens imagem images image imgs img pictures photos".split()
 _SAMPLES = "x xs data features feature samples inputs input patches frames".split()
@@ -488,18 +491,9 @@ def _says_it_is_aside(data: h5py.Dataset) -> bool:
     """The scale of an axis; in MATLAB's files text, or the shape of an empty array."""
     return (
         "MATLAB_empty" in data.attrs
-        or _fixed_attribute(data, "CLASS") == "DIMENSION_SCALE"
-        or _fixed_attribute(data, "MATLAB_class") == "char"
+        or hdf5.attribute(data, "CLASS") == "DIMENSION_SCALE"
+        or hdf5.attribute(data, "MATLAB_class") == "char"
     )
-
-
-def _fixed_attribute(data: h5py.Dataset, name: str) -> str | int | None:
-    """A text of fixed length: one of variable length may claim 4 GiB, which HDF5 then takes."""
-    if name not in data.attrs:
-        return None
-    stored = data.attrs.get_id(name).get_type()
-    fixed = isinstance(stored, h5py.h5t.TypeStringID) and not stored.is_variable_str()
-    return hdf5.attribute(data, name) if fixed else None
 
 
 # Texts
@@ -514,10 +508,10 @@ def _fixed_texts(file: h5py.File, path: str) -> list[str]:
 
 
 def _variable_texts(file: h5py.File, data: h5py.Dataset) -> list[str]:
-    """Texts of variable length, once it is known how long they say that they are.
+    """Texts of variable length, read past HDF5.
 
-    Each stands in the file as a length (4 bytes), and the address and number of its piece of the
-    global heap. HDF5 takes memory for whatever length it finds, up to 4 GiB for each.
+    In a damaged file HDF5 takes memory for whatever length it finds, up to 4 GiB for each text,
+    and goes round for ever in a heap with an empty piece of free space.
     """
     texts = h5py.check_string_dtype(data.dtype)
     plist = data.id.get_create_plist()
@@ -526,16 +520,67 @@ def _variable_texts(file: h5py.File, data: h5py.Dataset) -> list[str]:
         return []
     if plist.get_layout() != h5py.h5d.CONTIGUOUS or plist.get_external_count():
         return []
-    size = 4 + file.id.get_create_plist().get_sizes()[0] + 4
-    if data.id.get_storage_size() != size * len(data):
-        return []
+    of_address, of_length = file.id.get_create_plist().get_sizes()
+    size = 4 + of_address + 4  # the text's length; address of a heap, number of the piece in it
     with open(file.filename, "rb") as raw:
         raw.seek(start)
-        entries = raw.read(size * len(data))
-    lengths = np.frombuffer(entries, np.uint8).reshape(-1, size)[:, :4].copy().view("<u4")
-    if len(lengths) != len(data) or int(lengths.sum(dtype=np.uint64)) > hdf5.MOST_TEXT:
-        return []
-    return [hdf5.printable(bytes(name)) for name in data[:]]
+        column = raw.read(size * len(data))
+        entries = [column[at : at + size] for at in range(0, len(column), size)]
+        if sum(_number(entry[:4]) for entry in entries) > hdf5.MOST_TEXT:
+            return []
+        heaps = _heaps(raw, {_number(e[4:-4]) for e in entries}, file.userblock_size, of_length)
+    return [_text(entry, heaps) for entry in entries]
+
+
+def _text(entry: bytes, heaps: dict[int, dict[int, bytes]]) -> str:
+    length, heap, piece = _number(entry[:4]), _number(entry[4:-4]), _number(entry[-4:])
+    text = heaps.get(heap, {}).get(piece, b"")
+    if len(text) != length:
+        raise ValueError(f"a text of {length} bytes has {len(text)}")
+    return hdf5.printable(text.partition(b"\0")[0])
+
+
+def _heaps(
+    raw: BinaryIO, addresses: set[int], base: int, of_length: int
+) -> dict[int, dict[int, bytes]]:
+    """The pieces of global heaps by address and number (HDF5's file format, III.E).
+
+    `base` is where addresses are counted from, `of_length` the bytes of a length in this file.
+    """
+    heaps: dict[int, dict[int, bytes]] = {}
+    left = _MOST_HEAP
+    end = os.fstat(raw.fileno()).st_size
+    for address in sorted(addresses):
+        if not 0 < address < end - base:  # of an empty text
+            continue
+        raw.seek(base + address)
+        head = raw.read(8 + of_length)
+        total = _number(head[8:])
+        left -= max(total, len(head))
+        if not head.startswith(b"GCOL\1") or left < 0:
+            raise ValueError(f"no heap of text at {address}, or too large a one")
+        heaps[address] = _pieces(head + raw.read(max(0, total - len(head))), of_length)
+    return heaps
+
+
+def _pieces(heap: bytes, of_length: int) -> dict[int, bytes]:
+    """A head, then pieces: number (2), references (2), nothing (4), length, bytes; 8 by 8."""
+    pieces: dict[int, bytes] = {}
+    head = at = _up_to_8(8 + of_length)
+    while number := _number(heap[at : at + 2]):  # 0 is free space, or the end
+        start = at + head
+        length = _number(heap[at + 8 : at + 8 + of_length])
+        pieces[number] = heap[start : start + length]
+        at = start + _up_to_8(length)
+    return pieces
+
+
+def _number(data: bytes) -> int:
+    return int.from_bytes(data, "little")
+
+
+def _up_to_8(length: int) -> int:
+    return -(-length // 8) * 8
 
 
 # What is said

@@ -21,10 +21,11 @@ def runs(
     (array([0, 2, 3, 5]), array([2, 1, 2, 1]))
     """
     count = len(indices)
-    begins = np.ones(count, bool)
-    np.not_equal(np.diff(indices), 1, out=begins[1:])
-    firsts = np.flatnonzero(begins)
-    if len(firsts) < count and most < count:
+    neighbours = indices[1:] == indices[:-1] + 1
+    if not neighbours.any():
+        return np.arange(count), np.ones(count, np.int64)
+    firsts = np.concatenate([[0], np.flatnonzero(~neighbours) + 1])
+    if most < count:
         place = np.arange(count) - np.repeat(firsts, np.diff(firsts, append=count))
         firsts = np.flatnonzero(place % most == 0)
     return firsts, np.diff(firsts, append=count)

@@ -175,7 +175,7 @@ def _grouped(indices: npt.NDArray[np.int64], per_chunk: int) -> tuple[list[int],
     order = np.argsort(wanted, kind="stable")
     rows = wanted[order]
     firsts = np.flatnonzero(np.diff(rows, prepend=-1))
-    ends = [*firsts[1:].tolist(), len(rows)]
+    ends = [*firsts.tolist(), len(rows)][1:]
     positions = order.tolist()
     groups = [positions[a:b] for a, b in zip(firsts.tolist(), ends, strict=True)]
     return rows[firsts].tolist(), groups

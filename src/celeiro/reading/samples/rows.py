@@ -101,6 +101,8 @@ class RowSamples:
         As Python's own numbers: NumPy's would cost a microsecond each.
         """
         length = self._rows.length
+        if len(indices) == 1:  # ds[i], where 20 µs of NumPy would be most of it
+            return [(0, int(indices[0]) * length + self._rows.base, length)]
         firsts, counts = runs(indices, most=max(1, _MOST_TOGETHER // length))
         offsets = indices[firsts] * length + self._rows.base
         return list(zip(firsts.tolist(), offsets.tolist(), (counts * length).tolist(), strict=True))
