@@ -18,6 +18,7 @@ from celeiro.errors import CeleiroError
 from celeiro.format.filters import register as _register_filters
 
 if TYPE_CHECKING:
+    from celeiro.care.repack import repack
     from celeiro.classic import HDF5Dataset, HDF5DatasetWriter
     from celeiro.packing.outcome import Progress
     from celeiro.packing.pack import pack
@@ -34,6 +35,7 @@ __all__ = [
     "__version__",
     "open",
     "pack",
+    "repack",
 ]
 
 _FOUND_IN = {
@@ -44,6 +46,7 @@ _FOUND_IN = {
     "Report": "celeiro.packing.report",
     "open": "celeiro.reading.dataset",
     "pack": "celeiro.packing.pack",
+    "repack": "celeiro.care.repack",
 }
 
 _register_filters()

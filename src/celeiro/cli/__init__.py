@@ -11,8 +11,10 @@ import sys
 import typer
 
 from celeiro._version import __version__
+from celeiro.cli.doctor import doctor
 from celeiro.cli.info import info
 from celeiro.cli.pack import joined, pack
+from celeiro.cli.repack import repack
 from celeiro.cli.words import say
 from celeiro.errors import CeleiroError, OptionError
 
@@ -26,6 +28,8 @@ app = typer.Typer(
 )
 app.command()(pack)
 app.command()(info)
+app.command()(repack)
+app.command()(doctor)
 
 
 @app.callback(invoke_without_command=True)

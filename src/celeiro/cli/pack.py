@@ -188,14 +188,14 @@ def pack(
                 showing = replace(how, on_progress=_shower(job, watch, seen, quiet=quiet))
                 report = packing.pack_job(job, target, showing, overwrite=overwrite, fresh=fresh)
     except KeyboardInterrupt:
-        _tell_stopped(target, seen)
+        tell_stopped(target, seen)
         raise typer.Exit(130) from None
     if dry_run:
         tell_forecast(told, source, target, as_json=as_json)
     elif as_json:
         print_json(report.to_json())
     elif not quiet:
-        _tell(report)
+        tell(report)
 
 
 def joined(arguments: list[str]) -> list[str]:
@@ -262,7 +262,8 @@ def _tell_begin(job: Job, progress: Progress) -> None:
             )
 
 
-def _tell_stopped(target: Path, seen: list[Progress]) -> None:
+def tell_stopped(target: Path, seen: list[Progress]) -> None:
+    """How far it came, and how to go on."""
     if not seen:
         say("celeiro: stopped before packing began.")
         return
@@ -273,7 +274,8 @@ def _tell_stopped(target: Path, seen: list[Progress]) -> None:
     )
 
 
-def _tell(report: Report) -> None:
+def tell(report: Report) -> None:
+    """What was packed, and what was left out."""
     say(
         f"{report.path}: {number_of(report.samples, 'picture')} as {report.store}, "
         f"{size_of(report.file_bytes)}, in {time_of(report.seconds)} ({rate_of(report.rate)})"

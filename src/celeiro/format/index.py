@@ -178,6 +178,23 @@ def chunks_of(
     return Chunks(grid, table, masks if masks.any() else None)
 
 
+def bare_edges(data: h5py.Dataset, chunks: Chunks) -> bool:
+    """Whether chunks that reach over the end of an axis may stand without their filters.
+
+    A file may say so for all of them at once (H5Pset_chunk_opts) where h5py does not tell, and no
+    mask does; each then has just the bytes of its values.
+    """
+    edge = np.zeros(chunks.grid, bool)
+    for axis, (whole, side) in enumerate(zip(data.shape, data.chunks, strict=True)):
+        if whole % side:
+            edge[(slice(None),) * axis + (-1,)] = True
+    edge = edge.reshape(-1) & (chunks.table[:, 0] != MISSING)
+    if chunks.masks is not None:
+        edge &= chunks.masks == 0
+    size = math.prod(data.chunks) * int(data.id.get_type().get_size())
+    return bool(edge.any() and (chunks.table[edge, 1] == size).all())
+
+
 def check_table(table: npt.NDArray[np.uint64], file_size: int, name: str) -> None:
     """FormatError where a chunk of a table would not stand within the file."""
     offsets, lengths = table[:, 0], table[:, 1]
@@ -205,6 +222,8 @@ def hint(
         return f"it was written when the file had {file_end} bytes, and now it has {file_size}"
     if stored_crc != crc32c(np.ascontiguousarray(table).data):
         return "its checksum is not that of its bytes"
+    if (table[:, 0] == MISSING).any():
+        return "it has no place for some samples"
     try:
         check_table(table, file_size, "the index")
     except FormatError as error:

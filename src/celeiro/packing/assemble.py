@@ -74,11 +74,11 @@ def assemble(
         auxiliary |= _plain(name, column)
     for name, rows in splits.items():
         auxiliary[layout.split(name)] = rows
-    notes = {}
     if record.progress.sums.count:
         auxiliary[layout.MEAN] = record.progress.sums.mean()
         auxiliary[layout.STD] = record.progress.sums.std()
-        notes = {n: {layout.ATTR_MEASURED: measured} for n in (layout.MEAN, layout.STD)}
+    measurements = (layout.MEAN, layout.STD)
+    notes = {n: {layout.ATTR_MEASURED: measured} for n in measurements if n in auxiliary}
     auxiliary |= streams.beside(DATA, key)
     auxiliary[layout.CRC] = streams.crc(DATA)
     sides = []

@@ -101,10 +101,10 @@ class Origin:
 
     told: Mapping[str, Any]
     """Of its provenance and of what was asked, as JSON; part of the job's identity."""
-    dtype: np.dtype[Any]
-    """Type of the values."""
-    auxiliary: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
-    """Mean and deviation, where they stay true."""
+    has_keys: bool = True
+    """Whether the keys of the listing are names of its own, and not just numbers."""
+    statistics: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
+    """Mean and deviation, which stay true if every sample is kept as it is."""
     measured: str = layout.MEASURED_STORED
     """What those were taken of."""
 
@@ -434,8 +434,16 @@ def _named(plan: Plan, refused: list[tuple[int, str]]) -> list[tuple[str, str]]:
 def _contents(job: Job, work: Work, record: Record) -> Any:
     plan, options = job.plan, job.plan.options
     found = plan.listing.take(record.kept)
-    columns = assemble.listing_columns(found.labels, found.label_names, found.keys, found.fields)
-    encoded_again = isinstance(job.codec, JpegCodec) and options.check != "decode"
+    origin = job.origin or Origin({})
+    columns = assemble.listing_columns(
+        found.labels, found.label_names, found.keys if origin.has_keys else None, found.fields
+    )
+    measured = layout.MEASURED_STORED
+    if not record.progress.sums.count and len(record.kept) == len(plan):
+        columns |= origin.statistics
+        measured = origin.measured
+    elif isinstance(job.codec, JpegCodec) and options.check != "decode":
+        measured = layout.MEASURED_INPUT
     return assemble.assemble(
         record,
         store=options.store,
@@ -444,13 +452,13 @@ def _contents(job: Job, work: Work, record: Record) -> Any:
         columns=columns,
         splits=assemble.split_rows(found.splits, found.split_names),
         color=options.color,
-        measured=layout.MEASURED_INPUT if encoded_again else layout.MEASURED_STORED,
+        measured=measured,
         provenance={
             **shaped_by(options, masks=job.mask is not None),
             "labels_from": found.labels_from,
             "source_bytes": int(found.sizes.sum()),
             "refused": len(record.progress.refused),
-            **({} if job.origin is None else job.origin.told),
+            **origin.told,
         },
         mask=job.mask,
         read_side=work.read_side,

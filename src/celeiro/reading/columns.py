@@ -11,13 +11,13 @@ Row i of every column speaks of the same sample.
 from __future__ import annotations
 
 import operator
-import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import numpy as np
 
 from celeiro.format.names import Names
+from celeiro.reading.threads import Lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,7 +34,7 @@ class Lazy(Generic[T]):
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make: Callable[[], T] | None = make
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._value: T
 
     def __call__(self) -> T:
@@ -67,7 +67,7 @@ class Texts(Sequence[str]):
     def __getitem__(self, index: int | slice) -> str | Texts:
         """One string, or those of a slice."""
         if isinstance(index, slice):
-            return self.take(np.arange(len(self))[index])
+            return self.take(np.arange(*index.indices(len(self))))
         text: bytes = self._stored[operator.index(index)]
         return text.decode("utf-8", "surrogateescape")
 
@@ -75,6 +75,11 @@ class Texts(Sequence[str]):
         """The strings at `rows`, in that order."""
         stored = self._stored
         return Texts(stored.take(rows) if isinstance(stored, Names) else stored[rows])
+
+    @property
+    def stored(self) -> Names | npt.NDArray[np.bytes_]:
+        """The bytes behind them."""
+        return self._stored
 
     def __repr__(self) -> str:
         """The first few."""
@@ -120,6 +125,13 @@ class Pictures:
         out = np.empty((len(wanted), *found.shape), found.dtype)
         found.read(wanted if self._rows is None else self._rows[wanted], out)
         return out
+
+    def stored(self, index: int) -> bytes:
+        """The bytes of one picture as they stand in the file, checked."""
+        number = int(numbers(index, len(self))[0])
+        row = number if self._rows is None else int(self._rows[number])
+        find: Callable[[int], bytes] = self._samples.stored  # type: ignore[attr-defined]
+        return find(row)
 
     def take(self, rows: npt.NDArray[np.int64]) -> Pictures:
         """The pictures at `rows`, as a view."""

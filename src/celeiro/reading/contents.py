@@ -43,5 +43,9 @@ class Contents:
     """The same of the deviation."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """How the content was made."""
+    checksums: Lazy[npt.NDArray[np.uint32]] | None = None
+    """CRC-32C of each sample's bytes as they stand in the file."""
+    reencoded: Lazy[npt.NDArray[np.uint8]] | None = None
+    """1 for each picture file that is not its source's own bytes."""
     reindex: Callable[[], bool] | None = None
     """Ask HDF5 where the samples are; True where the file's own index was wrong."""

@@ -15,7 +15,7 @@ import operator
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from celeiro.reading.contents import Contents
     from celeiro.reading.source import Source
 
+T = TypeVar("T")
 Images = Any
 """One array (N, …), or a list of arrays where samples differ in size."""
 
@@ -152,17 +153,28 @@ class _Opened:
 
     def read(self, rows: npt.NDArray[np.int64], out: npt.NDArray[Any] | None) -> Images:
         """Samples by their number in the file."""
+        return self._believed(lambda: self._read(rows, out))
+
+    def stored(self, row: int) -> bytes:
+        """The stored bytes of one sample by its number in the file."""
+        find = getattr(self.contents.samples, "stored", None)
+        if find is None:
+            raise FormatError(f"{self.path}: its samples have no stored bytes of their own.")
+        return self._believed(lambda: bytes(find(row)))
+
+    def _believed(self, read: Callable[[], T]) -> T:
+        """What `read` gives, once nothing speaks against it."""
         if self.file.fd < 0:
             raise FormatError(f"{self.path} is closed. Open it again.")
         try:
-            found = self._read(rows, out)
+            found = read()
         except SampleError as error:
             # Perhaps the samples are elsewhere by now: another program rewrote the file.
             again = self.contents.reindex
             if again is None or not again():
                 raise self._named(error) from error
             try:
-                found = self._read(rows, out)
+                found = read()
             except SampleError as second:
                 raise self._named(second) from second
         self.file.check()
@@ -270,6 +282,34 @@ class Dataset:
         return self._opened.contents.std
 
     @property
+    def rows(self) -> npt.NDArray[np.int64]:
+        """(N,) number in the file of each sample: 0, 1, … but for views."""
+        return np.arange(len(self)) if self._rows is None else self._rows
+
+    @property
+    def is_view(self) -> bool:
+        """Whether these are only some samples of the file, or in another order."""
+        return self._rows is not None
+
+    @property
+    def stored_lengths(self) -> npt.NDArray[np.int64] | None:
+        """(N,) bytes that each sample takes in the file; None where it has none of its own."""
+        lengths = getattr(self._opened.contents.samples, "lengths", None)
+        return None if lengths is None else taken(lengths(), self._rows)
+
+    @property
+    def checksums(self) -> npt.NDArray[np.uint32] | None:
+        """(N,) CRC-32C of each sample's stored bytes; None where they are not kept or looked at."""
+        crcs = self._opened.contents.checksums
+        return None if crcs is None else taken(crcs(), self._rows)
+
+    @property
+    def reencoded(self) -> npt.NDArray[np.uint8] | None:
+        """(N,) 1 for picture files that are not their sources' own bytes; None for none."""
+        marks = self._opened.contents.reencoded
+        return None if marks is None else taken(marks(), self._rows)
+
+    @property
     def shapes(self) -> npt.NDArray[np.uint32] | None:
         """(N, 3) height, width, channels of each, where they differ; else None."""
         shapes = getattr(self._opened.contents.samples, "shapes", None)
@@ -309,7 +349,7 @@ class Dataset:
         if isinstance(index, str):
             return self._fields[index]
         if isinstance(index, slice):
-            wanted = np.arange(len(self))[index]
+            wanted = np.arange(*index.indices(len(self)))
         elif isinstance(index, (list, np.ndarray)) and np.ndim(index):
             wanted = numbers(index, len(self))
         else:
@@ -347,6 +387,19 @@ class Dataset:
         if out is not None:
             self._check_out(out, len(wanted))
         return self._read(wanted, out)
+
+    def stored(self, index: int) -> bytes:
+        """The bytes of one sample as they stand in the file, checked, such as those of a JPEG.
+
+        Raises
+        ------
+        FormatError
+            Samples have no bytes of their own, as where a chunk holds several.
+        SampleError, ChangedError
+            As `read`.
+        """
+        number = int(numbers(operator.index(index), len(self))[0])
+        return self._opened.stored(number if self._rows is None else int(self._rows[number]))
 
     def select(self, indices: npt.ArrayLike) -> Dataset:
         """A view of some samples, in the order given; nothing is copied."""

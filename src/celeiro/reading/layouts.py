@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass
-from pathlib import PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -23,6 +23,7 @@ import numpy as np
 from celeiro.errors import FormatError
 from celeiro.format import index
 from celeiro.format.chunks import ChunkCodec, filters_of, unsupported
+from celeiro.reading import hdf5
 from celeiro.reading.samples.chunks import ChunkSamples
 from celeiro.reading.samples.fallback import FallbackSamples
 from celeiro.reading.samples.held import HeldSamples
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from celeiro.reading.samples import Samples
     from celeiro.reading.source import Source
+    from celeiro.storage.local import File
 
 log = logging.getLogger(__name__)
 
@@ -80,9 +82,11 @@ def samples_in(
     form = plist.get_layout()
     if form == h5py.h5d.VIRTUAL:
         _check_virtual(plist, data, path)
-        return _fallback(data, values, path, "it is a virtual data set")
+        return _fallback(data, values, way.source.file, "it is a virtual data set")
     if stored is None:
-        return _fallback(data, values, path, f"its values are of HDF5's own type {values}")
+        return _fallback(
+            data, values, way.source.file, f"its values are of HDF5's own type {values}"
+        )
     if form == h5py.h5d.COMPACT and _bytes(data) <= _MOST_COMPACT:
         return HeldSamples(np.asarray(data[()], values))
     if form == h5py.h5d.CONTIGUOUS:
@@ -142,8 +146,11 @@ def _chunked(
     if reason is None and index.too_sparse(data):
         reason = "most of its chunks were never written"
     if reason is not None:
-        return _fallback(data, values, way.source.file.path, reason)
+        return _fallback(data, values, way.source.file, reason)
     chunks = index.chunks_of(data, way.source.file.size, way.on_progress)
+    if filters and index.bare_edges(data, chunks):
+        reason = "chunks at its edges may stand without their filters"
+        return _fallback(data, values, way.source.file, reason)
     return ChunkSamples(
         way.source,
         chunks,
@@ -155,28 +162,57 @@ def _chunked(
     )
 
 
-def _fallback(data: h5py.Dataset, values: np.dtype[Any], path: Any, reason: str) -> Samples:
+def _fallback(data: h5py.Dataset, values: np.dtype[Any], file: File, reason: str) -> Samples:
     log.warning(
         "%s: %r is read by HDF5 itself, one sample at a time, for %s. `celeiro doctor` tells what "
         "that costs and what to do.",
-        path,
+        file.path,
         data.name,
         reason,
     )
-    return FallbackSamples(path, data.name, data.shape, values)
+    return FallbackSamples(file, data.name, data.shape, values)
 
 
-def _check_virtual(plist: Any, data: h5py.Dataset, path: Any) -> None:
-    """Refuse sources outside the file's own folder: a file may name any path of the machine."""
+def _check_virtual(plist: Any, data: h5py.Dataset, path: Path) -> None:
+    """Refuse sources outside the file's own folder: a file may name any path of the machine.
+
+    Those in the folder must be plain, or they could lead on to anywhere.
+    """
+    names: dict[str, set[str]] = {}
     for at in range(plist.get_virtual_count()):
-        name = plist.get_virtual_filename(at)
+        beside = names.setdefault(plist.get_virtual_filename(at), set())
+        beside.add(plist.get_virtual_dsetname(at))
+    for name, sources in names.items():
         parts = {*PurePosixPath(name).parts, *PureWindowsPath(name).parts}
         far = PurePosixPath(name).is_absolute() or PureWindowsPath(name).is_absolute()
         if far or ".." in parts or PureWindowsPath(name).drive:
-            raise FormatError(
-                f"{path}: {data.name!r} is made of {name!r}, which is not in its folder. celeiro "
-                "does not follow it; copy the values into one file with `h5repack`."
-            )
+            raise _leads_out(path, data, f"{name!r}, which is not in its folder")
+        if "%b" in name or any("%b" in source for source in sources):
+            raise _leads_out(path, data, f"{name!r}, a name for any number of files")
+        if name == ".":
+            _check_sources(data.file, sources, name, data, path)
+        elif (path.parent / name).exists():  # what is missing has the fill value
+            with hdf5.reading(path.parent / name) as file:
+                _check_sources(file, sources, name, data, path)
+
+
+def _check_sources(
+    file: h5py.File, sources: set[str], name: str, data: h5py.Dataset, path: Path
+) -> None:
+    for source in sources:
+        found = hdf5.found(file, source.strip("/"))
+        plist = found.id.get_create_plist() if isinstance(found, h5py.Dataset) else None
+        if plist is None:
+            raise _leads_out(path, data, f"{source!r} of {name!r}, which is no data set there")
+        if plist.get_external_count() or plist.get_layout() == h5py.h5d.VIRTUAL:
+            raise _leads_out(path, data, f"{source!r} of {name!r}, itself external or virtual")
+
+
+def _leads_out(path: Path, data: h5py.Dataset, what: str) -> FormatError:
+    return FormatError(
+        f"{path}: {data.name!r} is made of {what}. celeiro does not follow it; copy the values "
+        "into one file with `h5repack`."
+    )
 
 
 def _bytes(data: h5py.Dataset) -> int:

@@ -83,6 +83,8 @@ class Ours:
             mean=self._floats(layout.MEAN),
             std=self._floats(layout.STD),
             provenance=header.provenance,
+            checksums=self._column(layout.CRC, "u", 1),
+            reencoded=self._column(layout.reencoded(header.key), "u", 1),
             reindex=reindex,
         )
 

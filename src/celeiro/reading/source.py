@@ -85,6 +85,11 @@ def each(
         yield number, view
 
 
+def bytes_of(source: Source, offset: int, length: int) -> bytes:
+    """Bytes of one place, for their own sake."""
+    return b"".join(bytes(view) for _, view in each(source, [(0, offset, length)]))
+
+
 def fill(source: Source, places: Iterable[tuple[memoryview, int]]) -> None:
     """Fill each view from its byte offset; those that the disk must find come last."""
     file = source.file

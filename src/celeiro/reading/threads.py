@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
+import weakref
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import TracebackType
 
 # Never more at work than callers ask for; this bounds what all of them ask for together.
 _MOST_THREADS = 256
@@ -54,8 +57,9 @@ def share(work: Callable[[int, int], None], count: int, *, workers: int) -> None
             left.clear()
             raise
 
-    others = _others(run, workers - 1)
+    others: list[Future[None]] = []
     try:
+        _start(run, workers - 1, others)
         run()
     finally:
         left.clear()
@@ -64,14 +68,12 @@ def share(work: Callable[[int, int], None], count: int, *, workers: int) -> None
         other.result()
 
 
-def _others(run: Callable[[], None], count: int) -> list[Future[None]]:
+def _start(run: Callable[[], None], count: int, others: list[Future[None]]) -> None:
     global _pool
     if _pool is None:
         _pool = ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="celeiro-read")
-    others: list[Future[None]] = []
     with contextlib.suppress(RuntimeError):  # Python is ending and starts no thread: ours does it
         others.extend(_pool.submit(run) for _ in range(count))
-    return others
 
 
 def _wait(others: list[Future[None]]) -> None:
@@ -87,9 +89,40 @@ def _wait(others: list[Future[None]]) -> None:
         raise interrupt
 
 
+class Lock:
+    """A lock that nobody holds in a process that was just forked, whoever held it at that moment.
+
+    What it guards must be whole whenever the lock is taken, also where its holder never ended.
+    """
+
+    _all: ClassVar[weakref.WeakSet[Lock]] = weakref.WeakSet()
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        Lock._all.add(self)
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._lock.release()
+
+    @classmethod
+    def free_all(cls) -> None:
+        """Make every lock anew."""
+        for lock in cls._all:
+            lock._lock = threading.Lock()
+
+
 def _forget() -> None:
     global _pool
     _pool = None
+    Lock.free_all()
 
 
 if hasattr(os, "register_at_fork"):

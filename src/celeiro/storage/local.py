@@ -196,6 +196,23 @@ class File:
                 f"(it has {now.st_size:,} now). Open it again."
             )
 
+    def check_name(self) -> None:
+        """Refuse to go on where the name leads to another file by now.
+
+        To be called when somebody opened the file by its name once more.
+
+        Raises
+        ------
+        ChangedError
+            The file was replaced, or removed.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.stat(self.path), os.fstat(self.fd)):
+                return
+        raise ChangedError(
+            f"{self.path}: another file has this name since it was opened. Open it again."
+        )
+
     def close(self) -> None:
         """Give the descriptor back; closing again is harmless."""
         fd, self.fd = self.fd, -1

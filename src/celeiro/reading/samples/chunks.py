@@ -7,7 +7,7 @@ One sample a chunk, as in `jpeg` and `lossless`, is decoded straight into the ba
 
 from __future__ import annotations
 
-import itertools
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,13 +19,14 @@ from celeiro.reading import source, threads
 from celeiro.reading.samples.rows import damaged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import numpy.typing as npt
 
     from celeiro.format.chunks import ChunkCodec
     from celeiro.format.index import Chunks
     from celeiro.reading.source import Source
+
+# Boxes that are remembered, where a sample is of several chunks.
+_MOST_BOXES = 4096
 
 
 class ChunkSamples:
@@ -65,7 +66,8 @@ class ChunkSamples:
         self._per_chunk = codec.shape[0]
         self._whole = codec.shape == (1, *shape[1:])
         self._direct = self._whole and stored.isnative and stored.kind != "b"
-        self._boxes = list(_boxes(codec.shape[1:], self.shape))
+        # As they are wanted: a sample may be of more chunks than anybody reads.
+        self._box = lru_cache(_MOST_BOXES)(partial(_box, codec.shape[1:], self.shape))
 
     def __len__(self) -> int:
         """Count the samples."""
@@ -86,10 +88,32 @@ class ChunkSamples:
         self.read(indices, out)
         return list(out)
 
+    def lengths(self) -> npt.NDArray[np.int64] | None:
+        """Bytes of each sample; None where a chunk is something else."""
+        return self.chunks.table[:, 1].astype(np.int64) if self._whole else None
+
     def place(self, number: int) -> tuple[int, int]:
-        """Offset in the file and length of one chunk's bytes, where a chunk is a sample."""
+        """Offset in the file and length of one sample's bytes, where a chunk is a sample.
+
+        Raises
+        ------
+        FormatError
+            Chunks are something else, so that a sample has no bytes of its own.
+        """
+        if not self._whole:
+            raise FormatError(
+                f"chunks of {self._codec.shape} hold more or less than one sample of {self.shape}, "
+                "so that a sample has no stored bytes of its own."
+            )
         offset, length = self.chunks.table[number].tolist()
         return offset, length
+
+    def stored(self, number: int) -> bytes:
+        """The bytes of one sample as they stand in the file; SampleError if they are damaged."""
+        data = source.bytes_of(self._source, *self.place(number))
+        if self._crcs is not None and crc32c(data) != self._crcs[number]:
+            raise damaged(number)
+        return data
 
     def _read(
         self,
@@ -99,16 +123,16 @@ class ChunkSamples:
         out: npt.NDArray[Any],
     ) -> None:
         """Read the chunks of some rows of the grid, each for the positions that want it."""
-        per_row, table = self.chunks.per_row, self.chunks.table
-        places = []
+        per_row, table, none = self.chunks.per_row, self.chunks.table, int(MISSING)
+        places: list[tuple[int, int, int]] = []
         for at, row in enumerate(rows):
-            for box in range(per_row):
-                number = row * per_row + box
-                offset, length = table[number].tolist()
-                if offset == MISSING:
-                    self._put_fill(groups[at], box, out)
-                else:
-                    places.append((at * per_row + box, offset, length))
+            found = table[row * per_row : (row + 1) * per_row].tolist()
+            there = [
+                (at * per_row + b, *place) for b, place in enumerate(found) if place[0] != none
+            ]
+            if len(there) < len(found):
+                self._put_fill(row, groups[at], out)
+            places += there
         scratch = None if self._direct else np.empty(self._codec.shape, self._codec.dtype)
         for which, data in source.each(self._source, places):
             at, box = divmod(which, per_row)
@@ -141,32 +165,33 @@ class ChunkSamples:
             for at in positions[1:]:
                 out[at] = out[first]
             return
-        inside, outside = self._boxes[box]
+        inside, outside = self._box(box)
         values = scratch.view(np.uint8) != 0 if scratch.dtype.kind == "b" else scratch
         for at in positions:
             out[(at, *outside)] = values[(int(indices[at]) - row * self._per_chunk, *inside)]
 
-    def _put_fill(self, positions: list[int], box: int, out: npt.NDArray[Any]) -> None:
-        _, outside = self._boxes[box]
+    def _put_fill(self, row: int, positions: list[int], out: npt.NDArray[Any]) -> None:
+        """What a sample is where nothing was written, before the rest of it is."""
+        if self._crcs is not None:
+            raise damaged(row)
         for at in positions:
-            out[(at, *outside)] = self._fill
+            out[at] = self._fill
 
 
 _Box = tuple[Any, Any]
 """Slices of a chunk, and of a sample."""
 
 
-def _boxes(chunk: tuple[int, ...], shape: tuple[int, ...]) -> Iterator[_Box]:
-    """For each chunk of a row of the grid: what of it is inside the sample, and where there."""
-    per_axis = [
-        [
-            (slice(0, min(side, whole - start)), slice(start, min(start + side, whole)))
-            for start in range(0, whole, side)
-        ]
-        for side, whole in zip(chunk, shape, strict=True)
-    ]
-    for parts in itertools.product(*per_axis):
-        yield tuple(a for a, _ in parts), tuple(b for _, b in parts)
+def _box(chunk: tuple[int, ...], shape: tuple[int, ...], number: int) -> _Box:
+    """What of a chunk of a row of the grid is inside the sample, and where there."""
+    inside, outside = [], []
+    for side, whole in zip(reversed(chunk), reversed(shape), strict=True):
+        number, at = divmod(number, -(-whole // side))
+        start = at * side
+        stop = min(start + side, whole)
+        inside.append(slice(0, stop - start))
+        outside.append(slice(start, stop))
+    return tuple(inside[::-1]), tuple(outside[::-1])
 
 
 def _grouped(indices: npt.NDArray[np.int64], per_chunk: int) -> tuple[list[int], list[list[int]]]:

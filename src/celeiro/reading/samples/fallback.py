@@ -19,17 +19,17 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from celeiro.errors import FormatError
+from celeiro.reading.threads import Lock
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import numpy.typing as npt
+
+    from celeiro.storage.local import File
 
 _PROGRAM = "import sys; from celeiro.reading.samples import fallback; fallback.serve(*sys.argv[1:])"
 # Bytes of one answer, so that neither side holds more than one batch.
@@ -47,13 +47,14 @@ class FallbackSamples:
         Of its values as h5py gives them.
     """
 
-    def __init__(self, path: Path, key: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    def __init__(self, file: File, key: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         self.shape = shape[1:]
         self.dtype = dtype.newbyteorder("=")
         self._count = shape[0]
-        self._arguments = (os.path.abspath(path), key)
+        self._file = file
+        self._arguments = (os.path.abspath(file.path), key)
         self._child: _Child | None = None
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     def __len__(self) -> int:
         """Count the samples."""
@@ -77,13 +78,14 @@ class FallbackSamples:
         return list(out)
 
     def _values(self, wanted: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        if self._child is None or self._child.made_by != os.getpid():
+        child = self._child
+        if child is None or child.ended or child.made_by != os.getpid():
             # A child of our parent answers our parent: its pipes are not ours.
-            self._child = _Child(self._arguments)
+            self._child = child = _Child(self._arguments)
         try:
-            data = self._child.ask(wanted)
+            data = child.ask(wanted)
+            self._file.check_name()  # it opened the file by its name, perhaps just now
         except _Died as death:
-            self._child = None
             raise FormatError(
                 f"{self._arguments[0]}: HDF5 {death} while it read {len(wanted)} samples of "
                 f"{self._arguments[1]!r} from number {int(wanted[0]):,} on. The file is damaged: "
@@ -108,6 +110,7 @@ class _Child:
 
     def __init__(self, arguments: tuple[str, str]) -> None:
         self.made_by = os.getpid()
+        self.ended = False
         here = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(__file__))))
         known = os.environ.get("PYTHONPATH")
         # Our own folder first: the other side must be this very celeiro.
@@ -141,6 +144,7 @@ class _Child:
 
     def end(self) -> None:
         if self.made_by == os.getpid():
+            self.ended = True
             atexit.unregister(self.end)
             self._process.kill()
             self._process.wait()

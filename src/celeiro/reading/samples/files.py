@@ -84,10 +84,21 @@ class FileSamples:
         seen: set[int] = set()
         return [_own(found[at], at, seen) for at in back.tolist()]
 
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Bytes of each picture file."""
+        return np.diff(self._flat.offsets).astype(np.int64)
+
     def place(self, number: int) -> tuple[int, int]:
         """Offset in the file and length of one picture file."""
         start, stop = self._flat.offsets[number : number + 2].tolist()
         return self._flat.base + start, stop - start
+
+    def stored(self, number: int) -> bytes:
+        """The bytes of one sample as they stand in the file; SampleError if they are damaged."""
+        data = source.bytes_of(self._source, *self.place(number))
+        if self._crcs is not None and crc32c(data) != self._crcs[number]:
+            raise damaged(number)
+        return data
 
     def _decode(self, number: int, data: memoryview) -> npt.NDArray[Any]:
         self._check(number, data)

@@ -80,9 +80,20 @@ class RowSamples:
         self.read(indices, out)
         return list(out)
 
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Bytes of each sample."""
+        return np.full(self._rows.count, self._rows.length, np.int64)
+
     def place(self, number: int) -> tuple[int, int]:
         """Offset in the file and length of one sample's bytes."""
         return self._rows.base + number * self._rows.length, self._rows.length
+
+    def stored(self, number: int) -> bytes:
+        """The bytes of one sample as they stand in the file; SampleError if they are damaged."""
+        data = source.bytes_of(self._source, *self.place(number))
+        if self._crcs is not None and crc32c(data) != self._crcs[number]:
+            raise damaged(number)
+        return data
 
     def _share(self, count: int, work: Callable[[int, int], None]) -> None:
         threads.share(work, count, workers=self._workers)

@@ -1,0 +1,1 @@
+"""Looking after files: are they sound, what can be saved, what would make them faster."""

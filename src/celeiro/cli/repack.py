@@ -1,0 +1,162 @@
+"""`celeiro repack`: from any dataset to any store."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+
+from celeiro.cli.pack import tell, tell_stopped
+from celeiro.cli.progress import watched
+from celeiro.cli.words import print_json, say
+from celeiro.errors import OptionError
+from celeiro.format.pictures import DEFAULT_MAX_PIXELS
+from celeiro.packing.work import unfinished
+
+if TYPE_CHECKING:
+    from celeiro.packing.outcome import Progress
+    from celeiro.reading.dataset import Dataset
+
+
+def repack(
+    source: Annotated[str, typer.Argument(metavar="IN", help="Any HDF5 dataset of samples.")],
+    out: Annotated[str, typer.Argument(metavar="OUT", help="The HDF5 file to make.")],
+    store: Annotated[
+        str,
+        typer.Option(
+            metavar="pixels|jpeg|lossless|encoded", help="How samples stand in the new file."
+        ),
+    ],
+    size: Annotated[
+        str | None,
+        typer.Option(metavar="HxW", help="Height and width, such as 256x320. [default: as it is]"),
+    ] = None,
+    resize: Annotated[
+        str, typer.Option(metavar="stretch|crop|pad|fit", help="What happens to the aspect ratio.")
+    ] = "stretch",
+    dtype: Annotated[
+        str | None,
+        typer.Option(metavar="TYPE", help="Such as uint8; no value is rounded to fit."),
+    ] = None,
+    scale: Annotated[
+        float,
+        typer.Option(metavar="X", help="Multiply by it first: 255 makes bytes of floats to 1."),
+    ] = 1.0,
+    from_key: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The samples' data set in IN.")
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The labels' data set in IN.")
+    ] = None,
+    only: Annotated[
+        str | None, typer.Option(metavar="SPLIT", help="Only the samples of one split.")
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The samples' data set in OUT. [default: as it is]"),
+    ] = None,
+    bgr: Annotated[bool, typer.Option("--bgr", help="Blue first, as OpenCV reads.")] = False,
+    quality: Annotated[int, typer.Option(metavar="1..100", help="Of JPEGs made here.")] = 90,
+    subsampling: Annotated[
+        str, typer.Option(metavar="444|422|420", help="Of JPEGs made here.")
+    ] = "420",
+    compressor: Annotated[
+        str, typer.Option(metavar="zstd|gzip", help="Of --store lossless.")
+    ] = "zstd",
+    max_side: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="With --store encoded: shrink pictures with longer sides."),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME=FRACTION,...", help="Draw new splits, each class alike; the old ones go."
+        ),
+    ] = None,
+    shuffle: Annotated[bool, typer.Option("--shuffle", help="Store in a random order.")] = False,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of --split and --shuffle.")] = 0,
+    check: Annotated[
+        str,
+        typer.Option(
+            metavar="header|decode", help="decode: take mean and deviation of what is stored."
+        ),
+    ] = "header",
+    max_pixels: Annotated[
+        int, typer.Option(metavar="N", help="Larger pictures are refused undecoded.")
+    ] = DEFAULT_MAX_PIXELS,
+    on_error: Annotated[
+        str, typer.Option(metavar="raise|skip", help="Stop at the first damaged sample, or go on.")
+    ] = "raise",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace OUT, once the new file is whole.")
+    ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Throw away what an interrupted run packed.")
+    ] = False,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", help="Threads. [default: one a core]")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Write the samples of any HDF5 dataset into a new file, in any store.
+
+    Labels, keys, splits and fields go along. Stopped or killed, the same command goes on.
+
+    Example:
+
+      celeiro repack old.h5 new.h5 --store jpeg --size 256
+    """
+    from celeiro.care.repack import repack as repack_dataset
+    from celeiro.reading.dataset import open as open_dataset
+
+    if on_error not in ("raise", "skip"):
+        raise OptionError(f"--on-error {on_error!r}: wanted raise or skip.")
+    target = Path(os.path.abspath(out))
+    unfinished(target, overwrite=overwrite)  # a name that is taken is told at once
+    choices: dict[str, Any] = {
+        "store": store, "size": size, "dtype": _dtype(dtype), "scale": scale, "key": key,
+        "resize": resize, "color": "BGR" if bgr else None, "quality": quality,
+        "subsampling": subsampling, "compressor": compressor, "max_side": max_side,
+        "split": split, "shuffle": shuffle, "seed": seed, "check": check,
+        "max_pixels": max_pixels, "on_error": on_error, "overwrite": overwrite, "fresh": fresh,
+        "workers": workers,
+    }  # fmt: skip
+    seen: list[Progress] = []
+    try:
+        with watched(quiet=quiet) as watch, open_dataset(source, from_key, labels=labels) as whole:
+            ds = whole if only is None else _split(whole, only)
+            watch.begin("packing")
+
+            def show(progress: Progress) -> None:
+                if not seen:
+                    seen.append(progress)
+                    if progress.resumed and not quiet:
+                        say(f"going on at sample {progress.resumed + 1:,} of {progress.total:,}")
+                watch(progress)
+
+            report = repack_dataset(ds, target, on_progress=show, **choices)
+    except KeyboardInterrupt:
+        tell_stopped(target, seen)
+        raise typer.Exit(130) from None
+    if as_json:
+        print_json(report.to_json())
+    elif not quiet:
+        tell(report)
+
+
+def _split(whole: Dataset, name: str) -> Dataset:
+    try:
+        return whole.split(name)
+    except KeyError as error:
+        raise OptionError(str(error.args[0])) from None
+
+
+def _dtype(name: str | None) -> np.dtype[Any] | None:
+    try:
+        return None if name is None else np.dtype(name)
+    except TypeError:
+        raise OptionError(f"--dtype {name!r}: wanted a type such as uint8 or float32.") from None
