@@ -21,8 +21,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from celeiro.errors import FormatError
-from celeiro.reading import foreign, hdf5
-from celeiro.reading.foreign import Candidate, Found
+from celeiro.reading import choice, foreign, hdf5
+from celeiro.reading.choice import Candidate
+from celeiro.reading.foreign import Found
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -166,7 +167,7 @@ def test_there_is_a_golden_file_of_each_tool() -> None:
     ],
 )
 def test_samples_are_chosen_by_name_split_and_size(table: str, wanted: str | None) -> None:
-    chosen = foreign.choose_samples(candidates(table))
+    chosen = choice.choose_samples(candidates(table))
     assert (chosen and chosen.path) == wanted
 
 
@@ -193,16 +194,16 @@ CANDIDATES = st.lists(
 def test_the_order_of_what_is_found_does_not_matter(rows: list[Candidate], random: Any) -> None:
     shuffled = list(rows)
     random.shuffle(shuffled)
-    samples = foreign.choose_samples(rows)
-    assert foreign.choose_samples(shuffled) == samples
+    samples = choice.choose_samples(rows)
+    assert choice.choose_samples(shuffled) == samples
     if samples is not None:
         assert samples.kind in ("real", "complex")
         assert samples.shape[0] >= 1
-        labels = foreign.choose_labels(samples, rows)
-        assert foreign.choose_labels(samples, shuffled) == labels
+        labels = choice.choose_labels(samples, rows)
+        assert choice.choose_labels(samples, shuffled) == labels
         assert labels is None or (labels.kind == "real" and labels != samples)
-        names = foreign.choose_names(samples, rows)
-        assert foreign.choose_names(samples, shuffled) == names
+        names = choice.choose_names(samples, rows)
+        assert choice.choose_names(samples, shuffled) == names
 
 
 # The choice of labels
@@ -256,7 +257,7 @@ def test_the_order_of_what_is_found_does_not_matter(rows: list[Candidate], rando
 )
 def test_labels_are_chosen_by_length_split_place_and_name(table: str, wanted: str | None) -> None:
     samples, *rest = candidates(table)
-    chosen = foreign.choose_labels(samples, [samples, *rest])
+    chosen = choice.choose_labels(samples, [samples, *rest])
     assert (chosen and chosen.path) == wanted
 
 
@@ -282,7 +283,7 @@ def test_labels_are_chosen_by_length_split_place_and_name(table: str, wanted: st
 )
 def test_names_of_classes_are_chosen_by_type_and_name(table: str, wanted: str | None) -> None:
     samples = Candidate("images", (6, 4))
-    chosen = foreign.choose_names(samples, [samples, *candidates(table)])
+    chosen = choice.choose_names(samples, [samples, *candidates(table)])
     assert (chosen and chosen.path) == wanted
 
 
