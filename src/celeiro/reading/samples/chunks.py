@@ -7,6 +7,7 @@ One sample a chunk, as in `jpeg` and `lossless`, is decoded straight into the ba
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 # Boxes that are remembered, where a sample is of several chunks.
 _MOST_BOXES = 4096
+# A decoded chunk that is kept for the next sample, bytes at most.
+_MOST_KEPT = 64 << 20
 
 
 class ChunkSamples:
@@ -66,6 +69,9 @@ class ChunkSamples:
         self._per_chunk = codec.shape[0]
         self._whole = codec.shape == (1, *shape[1:])
         self._direct = self._whole and stored.isnative and stored.kind != "b"
+        # Of who reads sample by sample: the last chunk that was decoded, and where in the grid.
+        self._last: tuple[int, npt.NDArray[Any]] | None = None
+        self._keeps = self._per_chunk > 1 and _bytes(codec) <= _MOST_KEPT and chunks.per_row == 1
         # As they are wanted: a sample may be of more chunks than anybody reads.
         self._box = lru_cache(_MOST_BOXES)(partial(_box, codec.shape[1:], self.shape))
 
@@ -76,6 +82,10 @@ class ChunkSamples:
     def read(self, indices: npt.NDArray[np.int64], out: npt.NDArray[Any]) -> None:
         """Fill `out` with samples in the order asked."""
         rows, groups = _grouped(indices, self._per_chunk)
+        last = self._last
+        if last is not None and rows == [last[0]]:
+            self._place(indices, *last, 0, groups[0], out)
+            return
         threads.share(
             lambda first, last: self._read(indices, rows[first:last], groups[first:last], out),
             len(rows),
@@ -106,6 +116,8 @@ class ChunkSamples:
                 "so that a sample has no stored bytes of its own."
             )
         offset, length = self.chunks.table[number].tolist()
+        if offset == MISSING:
+            raise FormatError(f"sample {number:,} was never written, so that it has no bytes.")
         return offset, length
 
     def stored(self, number: int) -> bytes:
@@ -165,8 +177,22 @@ class ChunkSamples:
             for at in positions[1:]:
                 out[at] = out[first]
             return
+        if self._keeps and len(positions) == len(indices):
+            self._last = row, scratch  # nothing else comes into it: all positions are of this row
+        self._place(indices, row, scratch, box, positions, out)
+
+    def _place(
+        self,
+        indices: npt.NDArray[np.int64],
+        row: int,
+        decoded: npt.NDArray[Any],
+        box: int,
+        positions: list[int],
+        out: npt.NDArray[Any],
+    ) -> None:
+        """Put what is wanted of a decoded chunk into its places."""
         inside, outside = self._box(box)
-        values = scratch.view(np.uint8) != 0 if scratch.dtype.kind == "b" else scratch
+        values = decoded.view(np.uint8) != 0 if decoded.dtype.kind == "b" else decoded
         for at in positions:
             out[(at, *outside)] = values[(int(indices[at]) - row * self._per_chunk, *inside)]
 
@@ -176,6 +202,10 @@ class ChunkSamples:
             raise damaged(row)
         for at in positions:
             out[at] = self._fill
+
+
+def _bytes(codec: ChunkCodec) -> int:
+    return math.prod(codec.shape) * codec.dtype.itemsize
 
 
 _Box = tuple[Any, Any]
