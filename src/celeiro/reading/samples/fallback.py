@@ -64,7 +64,7 @@ class FallbackSamples:
         """Fill `out` with samples in the order asked."""
         unique, back = np.unique(indices, return_inverse=True)
         step = max(1, _MOST // max(1, out[:1].nbytes))
-        with self._own_lock():
+        with self._lock:
             for first in range(0, len(unique), step):
                 wanted = unique[first : first + step]
                 values = self._values(wanted)
@@ -76,12 +76,6 @@ class FallbackSamples:
         out = np.empty((len(indices), *self.shape), self.dtype)
         self.read(indices, out)
         return list(out)
-
-    def _own_lock(self) -> threading.Lock:
-        """A lock of this process: one that was held at a fork would be held for ever."""
-        if self._locked_by != os.getpid():
-            self._locked_by, self._lock = os.getpid(), threading.Lock()
-        return self._lock
 
     def _values(self, wanted: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         child = self._child
