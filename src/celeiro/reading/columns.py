@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from celeiro.reading.belief import Belief
     from celeiro.reading.samples import Samples
 
 T = TypeVar("T")
@@ -90,8 +91,11 @@ class Texts(Sequence[str]):
 class Pictures:
     """A second picture beside each sample, such as its mask."""
 
-    def __init__(self, samples: Samples, rows: npt.NDArray[np.int64] | None = None) -> None:
+    def __init__(
+        self, samples: Samples, believed: Belief, rows: npt.NDArray[np.int64] | None = None
+    ) -> None:
         self._samples = samples
+        self._believed = believed
         self._rows = rows
 
     @property
@@ -114,7 +118,8 @@ class Pictures:
 
     def read_list(self, indices: npt.NDArray[np.int64]) -> list[npt.NDArray[Any]]:
         """Pictures 0 ≤ i < len, each an array of its own."""
-        return self._samples.read_list(indices if self._rows is None else self._rows[indices])
+        rows = indices if self._rows is None else self._rows[indices]
+        return self._believed(lambda: self._samples.read_list(rows))
 
     def read(self, indices: npt.ArrayLike) -> npt.NDArray[Any] | list[npt.NDArray[Any]]:
         """Pictures in the order asked: one array, or a list where they differ in size."""
@@ -123,7 +128,8 @@ class Pictures:
         if found.shape is None:
             return self.read_list(wanted)
         out = np.empty((len(wanted), *found.shape), found.dtype)
-        found.read(wanted if self._rows is None else self._rows[wanted], out)
+        rows = wanted if self._rows is None else self._rows[wanted]
+        self._believed(lambda: found.read(rows, out))
         return out
 
     def stored(self, index: int) -> bytes:
@@ -131,11 +137,12 @@ class Pictures:
         number = int(numbers(index, len(self))[0])
         row = number if self._rows is None else int(self._rows[number])
         find: Callable[[int], bytes] = self._samples.stored  # type: ignore[attr-defined]
-        return find(row)
+        return self._believed(lambda: find(row))
 
     def take(self, rows: npt.NDArray[np.int64]) -> Pictures:
         """The pictures at `rows`, as a view."""
-        return Pictures(self._samples, rows if self._rows is None else self._rows[rows])
+        own = rows if self._rows is None else self._rows[rows]
+        return Pictures(self._samples, self._believed, own)
 
 
 class Fields(Mapping[str, Any]):

@@ -15,11 +15,12 @@ import operator
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from celeiro.errors import ChangedError, FormatError, OptionError, RowError, SampleError
+from celeiro.errors import ChangedError, FormatError, OptionError, RowError
+from celeiro.reading.belief import Belief
 from celeiro.reading.cache import Cache
 from celeiro.reading.columns import Fields, Lazy, Texts, numbers, taken
 from celeiro.reading.layouts import Way
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from celeiro.reading.contents import Contents
     from celeiro.reading.source import Source
 
-T = TypeVar("T")
 Images = Any
 """One array (N, …), or a list of arrays where samples differ in size."""
 
@@ -102,6 +102,8 @@ def open(
     """
     if cache not in (None, "memory"):
         raise OptionError(f"cache {cache!r}: wanted 'memory' or None.")
+    if color not in (None, "RGB", "BGR", "GRAY"):
+        raise OptionError(f"color {color!r}: wanted 'RGB', 'BGR', 'GRAY' or None.")
     if workers is not None and workers < 1:
         raise OptionError(f"workers {workers!r}: wanted at least 1.")
     options = {
@@ -132,7 +134,7 @@ class _Opened:
             ) from error
         self.cache = Cache(self.file) if options["cache"] == "memory" else None
         source: Source = FileSource(self.file) if self.cache is None else self.cache
-        contents = open_contents(
+        self.contents: Contents = open_contents(
             path,
             Way(source, options["workers"] or available_cores(), on_progress),
             key=options["key"],
@@ -141,9 +143,11 @@ class _Opened:
             verify=options["verify"],
         )
         self.file.check()
+        self.file.check_name()  # HDF5 opened it once more
         if labels is not named:
-            contents = replace(contents, labels=_given(labels, len(contents.samples)))
-        self.contents: Contents = contents
+            given = _given(labels, len(self.contents.samples))
+            self.contents = replace(self.contents, labels=given)
+        self._believed = Belief(self.file, keys=self.contents.keys, reindex=self.contents.reindex)
         if self.cache is not None:
             self.cache.start()
 
@@ -162,24 +166,6 @@ class _Opened:
             raise FormatError(f"{self.path}: its samples have no stored bytes of their own.")
         return self._believed(lambda: bytes(find(row)))
 
-    def _believed(self, read: Callable[[], T]) -> T:
-        """What `read` gives, once nothing speaks against it."""
-        if self.file.fd < 0:
-            raise FormatError(f"{self.path} is closed. Open it again.")
-        try:
-            found = read()
-        except SampleError as error:
-            # Perhaps the samples are elsewhere by now: another program rewrote the file.
-            again = self.contents.reindex
-            if again is None or not again():
-                raise self._named(error) from error
-            try:
-                found = read()
-            except SampleError as second:
-                raise self._named(second) from second
-        self.file.check()
-        return found
-
     def _read(self, rows: npt.NDArray[np.int64], out: npt.NDArray[Any] | None) -> Images:
         samples = self.contents.samples
         if samples.shape is None:
@@ -188,16 +174,6 @@ class _Opened:
             out = np.empty((len(rows), *samples.shape), samples.dtype)
         samples.read(rows, out)
         return out
-
-    def _named(self, error: SampleError) -> SampleError:
-        """The error with the file and the sample's key."""
-        keys = self.contents.keys
-        name = f" ({keys()[error.sample]!r})" if keys is not None else ""
-        return SampleError(
-            f"{self.path}: sample {error.sample:,}{name}: {error}. The others can be read: "
-            "`celeiro verify` lists the damaged ones, `celeiro salvage` keeps the sound ones.",
-            error.sample,
-        )
 
 
 class Dataset:
@@ -515,10 +491,11 @@ def _again(
 
 def _given(labels: npt.ArrayLike, count: int) -> Lazy[Any]:
     """Labels of the caller's own."""
-    values = np.asarray(labels)
+    values = np.array(labels)  # a copy, which the caller cannot change
     if not values.ndim or len(values) != count or values.dtype.kind not in "biuf":
         raise OptionError(
             f"labels: {values.dtype} {values.shape}; wanted one number, or one row of numbers, for "
             f"each of {count:,} samples, or the name of a data set."
         )
+    values.setflags(write=False)
     return Lazy(lambda: values)

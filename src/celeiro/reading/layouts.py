@@ -88,7 +88,7 @@ def samples_in(
             data, values, way.source.file, f"its values are of HDF5's own type {values}"
         )
     if form == h5py.h5d.COMPACT and _bytes(data) <= _MOST_COMPACT:
-        return HeldSamples(np.asarray(data[()], values))
+        return HeldSamples(np.asarray(data[()], values), crcs)
     if form == h5py.h5d.CONTIGUOUS:
         rows = index.rows_of(data, way.source.file.size)
         if rows is None:

@@ -37,10 +37,12 @@ def table(ds: Dataset) -> str:
         if value
     )
     pictures = "".join(_cell(ds, number) for number in range(min(_SHOWN, len(ds))))
-    return (
+    shown = (
         f"<div><b>{html.escape(ds.path.name)}</b><table>{rows}</table>"
         f"<div style='display:flex;gap:6px'>{pictures}</div></div>"
     )
+    # Names need not be UTF-8, and what a notebook is sent must be.
+    return shown.encode("utf-8", "backslashreplace").decode()
 
 
 def _cell(ds: Dataset, number: int) -> str:

@@ -20,6 +20,7 @@ from celeiro.format.chunks import ChunkCodec, filters_of
 from celeiro.format.names import Names
 from celeiro.format.ragged import Ragged
 from celeiro.reading import hdf5
+from celeiro.reading.belief import Belief
 from celeiro.reading.columns import Lazy, Pictures, Texts
 from celeiro.reading.contents import Contents
 from celeiro.reading.header import Header, samples_of
@@ -28,6 +29,7 @@ from celeiro.reading.samples.chunks import ChunkSamples
 from celeiro.reading.samples.files import FileSamples
 from celeiro.reading.samples.flipped import FlippedSamples
 from celeiro.reading.samples.rows import RowSamples
+from celeiro.reading.threads import Lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,6 +66,7 @@ class Ours:
         data = samples_of(self.file, header)
         samples, reindex = self._samples(data, color)
         count = len(samples)
+        keys = self._texts(layout.KEYS, count)
         names = self._column(layout.LABEL_NAMES, "S", 1)
         splits = hdf5.found(self.file, layout.SPLITS)
         split_names = hdf5.names_in(splits, 256) if isinstance(splits, h5py.Group) else []
@@ -74,14 +77,14 @@ class Ours:
             color=color or header.color,
             labels=self._labels(count),
             label_names=() if names is None else tuple(Texts(names())),
-            keys=self._texts(layout.KEYS, count),
+            keys=keys,
             splits={
                 name.decode("utf-8", "surrogateescape"): self._split(name, count)
                 for name in split_names
             },
-            fields=self._fields(count),
-            mean=self._floats(layout.MEAN),
-            std=self._floats(layout.STD),
+            fields=self._fields(count, keys),
+            mean=self._floats(layout.MEAN, color),
+            std=self._floats(layout.STD, color),
             provenance=header.provenance,
             checksums=self._column(layout.CRC, "u", 1),
             reencoded=self._column(layout.reencoded(header.key), "u", 1),
@@ -133,7 +136,7 @@ class Ours:
 
     def _rows(self, data: h5py.Dataset, crcs: npt.NDArray[np.uint32] | None) -> Samples:
         if data.id.get_create_plist().get_layout() == h5py.h5d.COMPACT:
-            return samples_in(data, self.way)
+            return samples_in(data, self.way, crcs=crcs)
         rows = index.rows_of(data, self.way.source.file.size)
         if rows is None and len(data):
             raise FormatError(f"{self.path}: {data.name!r} was never written. It is damaged.")
@@ -149,7 +152,7 @@ class Ours:
         codec = ChunkCodec(data.chunks, stored, filters_of(data.id.get_create_plist()))
         crcs = self._crcs(crc_name, len(data)) if self.check_crcs else None
         chunks = self._index(data, index_name, crcs)
-        bad = (chunks.table[:, 0] == index.MISSING).any() or chunks.masks is not None
+        bad = (chunks.offsets == index.MISSING).any() or chunks.masks is not None
         if bad:
             raise FormatError(
                 f"{self.path}: chunks of {data.name!r} are missing or went without their filters. "
@@ -178,7 +181,7 @@ class Ours:
             )  # fmt: skip
             reason = found or self._probe(table, crcs) or ""
             if not reason:
-                return index.Chunks(index.grid_of(data), table, None)
+                return index.Chunks.of_table(index.grid_of(data), table)
         if crcs is not None:
             log.warning(
                 "%s: its index of samples is not used (%s); HDF5 is asked where they are.",
@@ -269,6 +272,7 @@ class Ours:
 
         def load() -> npt.NDArray[Any]:
             values = np.empty(shape, dtype)
+            file.check_open()
             if length:
                 file.read_into(values.reshape(-1).view(np.uint8).data, int(offset))
                 file.check()
@@ -347,23 +351,27 @@ class Ours:
 
         return Lazy(load)
 
-    def _floats(self, name: str) -> npt.NDArray[np.float64] | None:
+    def _floats(self, name: str, color: str | None) -> npt.NDArray[np.float64] | None:
+        """One number a channel, in the order in which channels are given."""
         column = self._column(name, "f", 1)
-        return None if column is None else column()
+        if column is None or color in (None, self.header.color):
+            return None if column is None else column()
+        # Of grey there is no mean that could be told from those of colours.
+        return column()[::-1] if {color, self.header.color} == {"RGB", "BGR"} else None
 
-    def _fields(self, count: int) -> dict[str, Lazy[Any]]:
+    def _fields(self, count: int, keys: Lazy[Texts] | None) -> dict[str, Lazy[Any]]:
         group = hdf5.found(self.file, layout.FIELDS)
         if not isinstance(group, h5py.Group):
             return {}
         names = [n.decode("utf-8", "surrogateescape") for n in hdf5.names_in(group, 4096)]
         beside = {part(name) for name in names for part in layout.BESIDE}
-        return {name: self._field(name, count) for name in names if name not in beside}
+        return {name: self._field(name, count, keys) for name in names if name not in beside}
 
-    def _field(self, name: str, count: int) -> Lazy[Any]:
+    def _field(self, name: str, count: int, keys: Lazy[Texts] | None) -> Lazy[Any]:
         path = layout.field(name)
         data = hdf5.found(self.file, path)
         if hdf5.found(self.file, layout.field_crc(name)) is not None:
-            return self._pictures(name, data)
+            return self._pictures(name, data, keys)
         if hdf5.found(self.file, layout.offsets(path)) is not None:
             text = isinstance(data, h5py.Dataset) and data.dtype == np.uint8
             found = self._texts(path, count) if text else self._ragged(path, count)
@@ -379,15 +387,19 @@ class Ours:
         assert column is not None
         return column
 
-    def _pictures(self, name: str, data: Any) -> Lazy[Any]:
+    def _pictures(self, name: str, data: Any, keys: Lazy[Texts] | None) -> Lazy[Any]:
         path, crc = layout.field(name), layout.field_crc(name)
         samples: Samples
+        reindex = None
         if self.header.store == "encoded":
             samples = self._files(path, crc, None)
         else:
             self._check_store(data, "lossless")
-            samples = self._chunks(data, layout.field_index(name), crc)
-        return Lazy(lambda: Pictures(samples))
+            samples = chunked = self._chunks(data, layout.field_index(name), crc)
+            reindex = _Reindex(chunked, self.path, path, self.way)
+        file = self.way.source.file
+        belief = Belief(file, what=f"{path} of sample", keys=keys, reindex=reindex)
+        return Lazy(lambda: Pictures(samples, belief))
 
 
 class _Reindex:
@@ -398,16 +410,21 @@ class _Reindex:
         self._path = path
         self._key = key
         self._way = way
-        self._once = Lazy(self._ask)
+        self._lock = Lock()
+        self._was_stale: bool | None = None
 
     def __call__(self) -> bool:
-        return self._once()
+        with self._lock:
+            if self._was_stale is None:
+                self._was_stale = self._ask()
+            return self._was_stale
 
     def _ask(self) -> bool:
         self._way.source.file.check()
         with hdf5.reading(self._path) as file:
+            self._way.source.file.check_name()
             found = index.chunks_of(file[self._key], self._way.source.file.size)
-        stale = not np.array_equal(found.table, self._samples.chunks.table)
+        stale = not found.same_places(self._samples.chunks)
         if stale:
             log.warning("%s: its index of samples was stale; HDF5 told where they are.", self._path)
             self._samples.chunks = found

@@ -100,7 +100,7 @@ class ChunkSamples:
 
     def lengths(self) -> npt.NDArray[np.int64] | None:
         """Bytes of each sample; None where a chunk is something else."""
-        return self.chunks.table[:, 1].astype(np.int64) if self._whole else None
+        return self.chunks.lengths.astype(np.int64) if self._whole else None
 
     def place(self, number: int) -> tuple[int, int]:
         """Offset in the file and length of one sample's bytes, where a chunk is a sample.
@@ -115,7 +115,7 @@ class ChunkSamples:
                 f"chunks of {self._codec.shape} hold more or less than one sample of {self.shape}, "
                 "so that a sample has no stored bytes of its own."
             )
-        offset, length = self.chunks.table[number].tolist()
+        offset, length = self.chunks.place(number)
         if offset == MISSING:
             raise FormatError(f"sample {number:,} was never written, so that it has no bytes.")
         return offset, length
@@ -135,16 +135,19 @@ class ChunkSamples:
         out: npt.NDArray[Any],
     ) -> None:
         """Read the chunks of some rows of the grid, each for the positions that want it."""
-        per_row, table, none = self.chunks.per_row, self.chunks.table, int(MISSING)
-        places: list[tuple[int, int, int]] = []
-        for at, row in enumerate(rows):
-            found = table[row * per_row : (row + 1) * per_row].tolist()
-            there = [
-                (at * per_row + b, *place) for b, place in enumerate(found) if place[0] != none
-            ]
-            if len(there) < len(found):
-                self._put_fill(row, groups[at], out)
-            places += there
+        chunks, per_row = self.chunks, self.chunks.per_row
+        numbers = (np.array(rows)[:, np.newaxis] * per_row + np.arange(per_row)).reshape(-1)
+        offsets = chunks.offsets[numbers]
+        missing = offsets == MISSING
+        for at in np.unique(np.flatnonzero(missing) // per_row).tolist():
+            self._put_fill(rows[at], groups[at], out)
+        there = np.flatnonzero(~missing)
+        places = zip(
+            there.tolist(),
+            offsets[there].tolist(),
+            chunks.lengths[numbers[there]].tolist(),
+            strict=True,
+        )
         scratch = None if self._direct else np.empty(self._codec.shape, self._codec.dtype)
         for which, data in source.each(self._source, places):
             at, box = divmod(which, per_row)

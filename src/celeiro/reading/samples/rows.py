@@ -61,7 +61,7 @@ class RowSamples:
 
     def read(self, indices: npt.NDArray[np.int64], out: npt.NDArray[Any]) -> None:
         """Fill `out` with samples in the order asked."""
-        if not self._rows.length:
+        if not self._rows.length or not len(indices):
             return
         kept = self._kept() if self._direct else None
         if kept is not None:
