@@ -41,6 +41,12 @@ check: lint types test docs  ## all that CI checks
 	$(BIN)/python -m pip install --quiet --editable .
 	@touch $@
 
+# PyTorch's own index has builds without CUDA; where it cannot be reached, pip takes what it finds.
+.venv/ready-test: .venv/ready
+	$(BIN)/python -m pip install --quiet --retries 1 --group test \
+	  --extra-index-url https://download.pytorch.org/whl/cpu
+	@touch $@
+
 .venv/ready-%: .venv/ready
 	$(BIN)/python -m pip install --quiet --group $*
 	@touch $@
