@@ -159,7 +159,7 @@ def bare_blosc(path: Path, out: Any) -> Any:
 
         def work(first: int, last: int) -> None:
             for at in range(first, last):
-                imagecodecs.blosc_decode(chunks[numbers[at]], out=out[at], numthreads=1)
+                imagecodecs.blosc_decode(chunks[numbers[at]], out=out[at].reshape(-1), numthreads=1)
 
         in_threads(work, len(numbers))
 
@@ -301,6 +301,8 @@ def one_sample(path: Path, pairs: int) -> dict[str, Any]:
 def foreign(folder: Path, count: int, per_chunk: int) -> Path:
     """A file as people make them: gzip, 96x96x3, like PCam."""
     path = folder / f"gzip-{per_chunk}.h5"
+    if path.exists():
+        return path
     rng = np.random.default_rng(0)
     small = rng.integers(0, 255, (count, 12, 12, 3), dtype=np.uint8)
     images = small.repeat(8, axis=1).repeat(8, axis=2)

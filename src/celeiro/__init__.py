@@ -18,6 +18,8 @@ from celeiro.errors import CeleiroError
 from celeiro.format.filters import register as _register_filters
 
 if TYPE_CHECKING:
+    from celeiro.care.bench import bench
+    from celeiro.care.doctor import doctor
     from celeiro.care.repack import repack
     from celeiro.classic import HDF5Dataset, HDF5DatasetWriter
     from celeiro.packing.outcome import Progress
@@ -33,6 +35,8 @@ __all__ = [
     "Progress",
     "Report",
     "__version__",
+    "bench",
+    "doctor",
     "open",
     "pack",
     "repack",
@@ -44,6 +48,8 @@ _FOUND_IN = {
     "HDF5DatasetWriter": "celeiro.classic",
     "Progress": "celeiro.packing.outcome",
     "Report": "celeiro.packing.report",
+    "bench": "celeiro.care.bench",
+    "doctor": "celeiro.care.doctor",
     "open": "celeiro.reading.dataset",
     "pack": "celeiro.packing.pack",
     "repack": "celeiro.care.repack",

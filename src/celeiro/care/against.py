@@ -18,6 +18,7 @@ import numpy as np
 
 from celeiro.care.verdict import printed
 from celeiro.errors import CeleiroError, FormatError, OptionError, PictureError
+from celeiro.format import layout
 from celeiro.format.names import printable
 from celeiro.packing.job import one_opencv_thread
 from celeiro.packing.options import PackOptions
@@ -131,7 +132,9 @@ def compare(
     pairs = _pairs(structure, listing, found)
     codec, recipe = _recipe(structure, listing, options)
     _remark_on_versions(structure.header.provenance, options, found)
-    work = _Comparison(disk, stream, listing, codec, recipe, structure.reencoded)
+    work = _Comparison(
+        disk, stream, listing, codec, recipe, structure.columns.get(layout.reencoded(stream.name))
+    )
     told(0, 0, [], total=len(pairs))
     blocks = (pairs[at : at + _BLOCK] for at in range(0, len(pairs), _BLOCK))
     with one_opencv_thread():

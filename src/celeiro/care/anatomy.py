@@ -63,6 +63,8 @@ class Layout:
     """Of all samples, as plain values."""
     asks_hdf5: str | None
     """Why celeiro must leave reading to HDF5; None where it need not."""
+    plain: bool
+    """Whether they stand in the file as in memory, so that no layout is read faster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,7 @@ def layout_of(ds: Dataset) -> Layout:
             stored_bytes=int(data.id.get_storage_size()),
             raw_bytes=hdf5.raw_bytes(data),
             asks_hdf5=why_hdf5(data),
+            plain=_is_plain(data, form),
         )
 
 
@@ -159,6 +162,11 @@ def why_hdf5(data: h5py.Dataset) -> str | None:
     return reason
 
 
+def _is_plain(data: h5py.Dataset, form: str) -> bool:
+    stored = stored_dtype(data)
+    return form == "contiguous" and stored is not None and stored.isnative and stored.kind != "b"
+
+
 def _amplification(data: h5py.Dataset, grid: tuple[int, ...] | None) -> float:
     if grid is None:
         return 1.0
@@ -172,7 +180,7 @@ def _of_picture_files(ds: Dataset, data: h5py.Dataset) -> Layout:
     return Layout(
         form="picture files", chunks=None, samples_a_chunk=None, chunks_a_sample=None,
         amplification=1.0, filters=(), stored_bytes=int(data.shape[0]), raw_bytes=raw,
-        asks_hdf5=None,
+        asks_hdf5=None, plain=False,
     )  # fmt: skip
 
 

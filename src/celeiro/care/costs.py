@@ -50,8 +50,6 @@ CELEIRO = "celeiro, as it is"
 # Samples that are tried, and what they may take together when decoded.
 _MOST = 2_048
 _BUDGET = 64 << 20
-# A chunk that is decoded for one of them.
-_MOST_CHUNK = 256 << 20
 # Beside each sample: its checksum, its place, HDF5's own index.
 _BESIDE = 48
 
@@ -99,7 +97,7 @@ def read_some(ds: Dataset, chunk_bytes: int, seconds: float) -> Tried:
 
     What is read stands in the system's cache afterwards: all that follows finds it there.
     """
-    if chunk_bytes > _MOST_CHUNK:
+    if chunk_bytes > pace.LARGEST:
         return Tried((), [], 0, f"a chunk holds {chunk_bytes:,} bytes: too large to try")
     sizes = _sizes(ds)
     # Of large chunks fewer samples, for each may decode a chunk of its own.
@@ -261,7 +259,7 @@ def _samples(codec: Codec, payloads: list[bytes], source: FileSource, workers: i
     pipeline = tuple(Filter(n, 0, options or ()) for n, options in filter_pipeline(codec))
     return ChunkSamples(
         source,
-        index.Chunks((count, *(1 for _ in codec.shape)), table, None),
+        index.Chunks.of_table((count, *(1 for _ in codec.shape)), table),
         ChunkCodec((1, *codec.shape), codec.dtype, pipeline),
         (count, *codec.shape),
         fill=0,

@@ -36,6 +36,11 @@ def picture(
     pictures.decode(data, header=header)
 
 
+def any_picture(_number: int, data: bytes) -> None:
+    """Decode a picture file of which nothing else is known."""
+    pictures.decode(data)
+
+
 def mask(
     shapes: npt.NDArray[np.uint32], turns: npt.NDArray[np.uint8], number: int, data: bytes
 ) -> None:

@@ -4,13 +4,15 @@
     try (costs.py)     ─┴─> findings ─> one command, or nothing to do
 
 The invariant: nothing is written but a scratch file that is gone afterwards, every measurement is
-bounded in time and memory, and what is recommended loses not one value.
+bounded in time and memory, and what is recommended gives every value again.
 """
 
 from __future__ import annotations
 
+import os
 import shlex
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,9 +25,8 @@ from celeiro.reading.dataset import open as open_dataset
 from celeiro.storage.local import available_cores
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterator
-    from pathlib import Path
+    from pathlib import PurePath
 
     import numpy.typing as npt
 
@@ -105,7 +106,7 @@ def doctor(
     key, labels
         Names of the data sets, as `celeiro.open` takes them.
     seconds
-        Of each measurement, about; there are up to seven.
+        Of each measurement, about; there are ten.
     workers
         Threads of celeiro; by default as many as cores. h5py has one.
 
@@ -128,10 +129,10 @@ def doctor(
     if not seconds > 0:
         raise OptionError(f"seconds {seconds!r}: wanted more than 0.")
     with open_dataset(path, key, labels=labels, workers=workers) as ds:
-        return _examined(ds, seconds, workers or available_cores())
+        return _examined(ds, Path(os.fsdecode(path)), seconds, workers or available_cores())
 
 
-def _examined(ds: Dataset, seconds: float, workers: int) -> Diagnosis:
+def _examined(ds: Dataset, path: Path, seconds: float, workers: int) -> Diagnosis:
     layout = anatomy.layout_of(ds)
     chunk_bytes = _chunk_bytes(ds, layout)
     tried = costs.read_some(ds, chunk_bytes, seconds)
@@ -149,6 +150,7 @@ def _examined(ds: Dataset, seconds: float, workers: int) -> Diagnosis:
     order, trouble = _labels(ds)
     colors = anatomy.colors_of(ds)
     free = available_memory()
+    asked = {name: ds._opened.options[name] for name in ("key", "labels")}
     ours = ds.store != "hdf5"
     verdict, store = recommend(layout, values, celeiro, stores, ours=ours, memory=free)
     found = (
@@ -157,7 +159,7 @@ def _examined(ds: Dataset, seconds: float, workers: int) -> Diagnosis:
         *trouble,
     )
     return Diagnosis(
-        path=ds.path,
+        path=path,
         store=ds.store,
         key=ds.key,
         shape=ds.shape,
@@ -172,7 +174,7 @@ def _examined(ds: Dataset, seconds: float, workers: int) -> Diagnosis:
         findings=found,
         verdict=verdict,
         recommended=store,
-        command=None if store is None else command(ds.path, ds.key, store, values),
+        command=None if store is None else command(path, store, values, **asked),
     )
 
 
@@ -233,10 +235,11 @@ def recommend(
     """The verdict and the store to repack to, None where there is nothing to do.
 
     1. A file of ours is as it should be.
-    2. Only stores that keep every value come into question; `jpeg` is for the user to choose.
+    2. Only stores that give every value again come into question; `jpeg` is the user's to choose.
     3. It is worth it where HDF5 need not be asked any more, where an epoch takes two thirds of
        the time or less, or where the same values take half the bytes or less: in a smaller type,
        or of a file that does not fit into memory. Less than 0.05 s or 1 MiB is not.
+       Where values stand as in `pixels` already, an epoch that was slower is chance.
     4. The faster store where it fits into half of the memory that is free, else the smaller.
     """
     if ours:
@@ -253,29 +256,46 @@ def recommend(
     if smaller and best.file_bytes <= _SMALLER * layout.stored_bytes:
         share = 100 * best.file_bytes / layout.stored_bytes
         return f"repack it: the same values take {share:.2g} % of the bytes", best.way
-    if gain >= _WORTH and now.seconds - best.seconds >= _LEAST_SECONDS:
+    alike = layout.plain and not converts(values)
+    if not alike and gain >= _WORTH and now.seconds - best.seconds >= _LEAST_SECONDS:
         return f"repack it: {_faster(gain)}", best.way
     return "nothing to do: celeiro.open reads it as it is, and repacking would gain little", None
 
 
-def command(path: Path, key: str, store: str, values: Values | None) -> str:
+def command(
+    path: PurePath,
+    store: str,
+    values: Values | None,
+    *,
+    key: str | None = None,
+    labels: str | None = None,
+) -> str:
     """The command that makes the file that is recommended.
 
     Examples
     --------
-    >>> command(Path("a b.h5"), "x", "pixels", None)
-    "celeiro repack 'a b.h5' 'a b-pixels.h5' --store pixels"
+    >>> from pathlib import PurePosixPath
+    >>> command(PurePosixPath("a b.h5"), "pixels", None, key="x")
+    "celeiro repack 'a b.h5' 'a b-pixels.h5' --store pixels --from-key x"
     """
     out = path.with_name(f"{path.stem}-{store}.h5")
     words = ["celeiro", "repack", str(path), str(out), "--store", store]
     if values is not None and values.fits is not None and converts(values):
         words += ["--dtype", values.fits]
+        words += ["--scale", f"{values.scale:g}"] if values.scale != 1.0 else []
+    for option, name in (("--from-key", key), ("--labels", labels)):
+        words += [] if name is None else [option, name]
     return shlex.join(words)
 
 
 def converts(values: Values | None) -> bool:
-    """Whether another type alone would hold the values, without scaling what training sees."""
-    return values is not None and values.fits is not None and values.scale == 1.0
+    """Whether `celeiro repack` makes a smaller type of the values: by a factor, and no offset.
+
+    float16 knows n / 255 too badly: repack refuses what is not a whole number.
+    """
+    if values is None or values.fits is None or values.offset:
+        return False
+    return values.scale == 1.0 or values.dtype != "float16"
 
 
 def _grid(layout: Layout) -> str:
@@ -286,15 +306,15 @@ def _grid(layout: Layout) -> str:
 
 
 def _too_wide(values: Values, raw_bytes: int) -> str:
-    """What a smaller type would save; where values would have to be scaled, that it is not ours."""
+    """What a smaller type would save, and what training must then do."""
     share = np.dtype(values.fits).itemsize / np.dtype(values.dtype).itemsize
     text = (
         f"{values.dtype} holds {values.what or 'numbers'} that {values.fits} would hold in "
         f"{100 * share:.3g} % of the bytes ({_size(share * raw_bytes)})"
     )
-    if converts(values):
+    if values.scale == 1.0:
         return text
-    return f"{text}; training would then divide, so no command does it unasked"
+    return f"{text}, if training divides by {values.scale:g}{' and takes 1' * bool(values.offset)}"
 
 
 def _size(count: float) -> str:
@@ -311,7 +331,10 @@ def _best(able: list[Cost], memory: int | None) -> Cost:
 
 
 def _faster(gain: float) -> str:
-    return f"an epoch would be {gain:.2g} times as fast" if gain else "and could not be timed"
+    if not gain:
+        return "and could not be timed"
+    times = f"{gain:.1f}" if gain < 9.95 else f"{gain:,.0f}"
+    return f"an epoch would be {times} times as fast"
 
 
 # What is looked at
@@ -351,7 +374,7 @@ def _labels(ds: Dataset) -> tuple[Labels | None, tuple[str, ...]]:
 
 
 def _as_encoded(ds: Dataset, now: Cost) -> Cost:
-    """Of the store `encoded`: only picture files stay what they are, and then nothing changes."""
+    """Of the store `encoded`: picture files stay what they are, and then nothing changes."""
     if ds.store != "encoded":
-        return Cost("encoded", why_not="it keeps picture files, and this file has none")
+        return Cost("encoded", why_not="not tried: of arrays it makes PNGs")
     return Cost("encoded", now.file_bytes, now.seconds, now.rate, now.tried, now.batch, now.why_not)

@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 
 from celeiro.errors import ChangedError, FormatError, OptionError
+from celeiro.format import index
 from celeiro.reading import foreign, hdf5
 from celeiro.reading.layouts import Way, samples_in
 from celeiro.reading.samples.fallback import FallbackSamples
@@ -34,6 +35,8 @@ _MOST_DEPTH = 32
 _BATCH = 16 << 20
 # Each crash of HDF5's process costs a third of a second to begin another.
 _MOST_CRASHES = 20
+# Virtual samples may be promised without end, and stand nowhere.
+_MOST_VIRTUAL = 1_000_000
 
 
 def examine(
@@ -56,9 +59,10 @@ def examine(
         if samples is None:
             continue
         stride = int(data.chunks[0]) if data.chunks else 1
-        told(0, 0, [], total=_units(samples, stride))
+        units = _units(name, data, samples, stride, found)
+        told(0, 0, [], total=len(units))
         sizes[name] = len(samples)
-        _Reading(name, samples, stride, found, told).run(whole=name == main)
+        _Reading(name, samples, stride, found, told).run(units, whole=name == main)
         disk.check()
     count = sizes.get(main or "", 0)
     return count, count
@@ -122,8 +126,20 @@ def _has_values(name: str, data: h5py.Dataset, found: Findings) -> bool:
     return True
 
 
-def _units(samples: Samples, stride: int) -> int:
-    return 0 if isinstance(samples, HeldSamples) else -(-len(samples) // stride)
+def _units(
+    name: str, data: h5py.Dataset, samples: Samples, stride: int, found: Findings
+) -> range | npt.NDArray[np.int64]:
+    """Numbers of the samples that are to be read: one of each row of chunks that holds any."""
+    if isinstance(samples, HeldSamples):
+        return range(0)
+    if data.chunks and index.too_sparse(data):
+        written: set[int] = set()
+        data.id.chunk_iter(lambda chunk: written.add(chunk.chunk_offset[0]))
+        return np.array(sorted(written), np.int64)
+    if data.is_virtual and len(samples) > _MOST_VIRTUAL:
+        found.remark(f"{name}: of its virtual samples the first {_MOST_VIRTUAL:,} are looked at")
+        return range(_MOST_VIRTUAL)
+    return range(0, len(samples), stride)
 
 
 class _Reading:
@@ -140,17 +156,15 @@ class _Reading:
         self.whole = False
         self.crashes = 0
 
-    def run(self, *, whole: bool) -> None:
-        """Read all; `whole`: whether its rows are the samples of the file."""
+    def run(self, units: range | npt.NDArray[np.int64], *, whole: bool) -> None:
+        """Read those; `whole`: whether the rows are the samples of the file."""
         self.whole = whole
-        units = _units(self.samples, self.stride)
         weight = int(np.prod(self.samples.shape or ())) * self.samples.dtype.itemsize
-        if not units or not weight:
+        if not weight:
             return
         step = max(1, min(4096, _BATCH // weight))
-        for first in range(0, units, step):
-            last = min(first + step, units)
-            numbers = np.arange(first, last, dtype=np.int64) * self.stride
+        for first in range(0, len(units), step):
+            numbers = np.asarray(units[first : first + step], np.int64)
             self.told(len(numbers), self._bytes(numbers, weight), self._bad(numbers))
             if self.crashes >= _MOST_CRASHES:
                 self.found.add(self.name, "HDF5 crashed so often that the rest was not looked at")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sized
 
     import numpy.typing as npt
 
@@ -26,7 +26,7 @@ BATCH = 256
 """Samples of a batch, where they fit."""
 BATCH_BYTES = 64 << 20
 """Decoded, of a batch; one sample may be larger."""
-LARGEST = 1 << 30
+LARGEST = 256 << 20
 """Bytes of a sample, or of a chunk, beyond which nothing is tried."""
 
 _SEED = 0
@@ -99,14 +99,15 @@ def batches(rows: Iterable[int], size: int) -> list[npt.NDArray[np.int64]]:
 
 
 def run(
-    read: Callable[[npt.NDArray[np.int64]], Any],
-    wanted: Iterable[npt.NDArray[np.int64]],
-    seconds: float,
+    read: Callable[[Any], object], wanted: Iterable[Sized], seconds: float, *, again: bool = True
 ) -> Pace:
-    """Read batches, again from the first after the last, until time is up; one at least."""
+    """Read batches until time is up, one at least.
+
+    After the last the first comes again, unless `again` is False.
+    """
     samples, spent = 0, 0.0
     began = time.perf_counter()
-    for batch in itertools.cycle(wanted):
+    for batch in itertools.cycle(wanted) if again else wanted:
         read(batch)
         samples += len(batch)
         spent = time.perf_counter() - began

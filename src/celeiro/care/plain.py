@@ -30,7 +30,7 @@ BATCHES = "batches"
 
 _PROGRAM = "from celeiro.care import plain; plain.serve()"
 # To start Python, import h5py, open the file and look up the first sample.
-_STARTING = 15.0
+_STARTING = 10.0
 # A batch that would take longer than so many times what is allowed is made smaller.
 _PATIENCE = 4.0
 _TELL_EVERY = 0.05

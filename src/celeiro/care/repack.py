@@ -8,6 +8,7 @@ are never rounded: a type that cannot hold them is an error that names the sampl
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from celeiro.care.source import SamplesOf, listing_of
-from celeiro.errors import OptionError, SourceError
+from celeiro.care.source import SamplesOf, has_masks, listing_of
+from celeiro.errors import OptionError, SampleError, SourceError
 from celeiro.format import layout, pictures
+from celeiro.format.codecs import JpegCodec
 from celeiro.packing.again import ArrayRecipe, Conversion, StoredRecipe, check_flip
 from celeiro.packing.job import Job, Origin
 from celeiro.packing.options import PackOptions, parse_size, parse_split
@@ -25,6 +27,7 @@ from celeiro.packing.order import shuffled
 from celeiro.packing.pack import how_of, pack_job
 from celeiro.packing.plan import make_plan
 from celeiro.packing.recipe import MASK, MaskKind, codec_for, recipe_for
+from celeiro.reading import hdf5
 from celeiro.reading.dataset import Dataset
 from celeiro.reading.dataset import open as open_dataset
 
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from celeiro.format.jpeg import Subsampling
     from celeiro.packing.options import Check
     from celeiro.packing.outcome import Progress
+    from celeiro.packing.plan import Plan
     from celeiro.packing.recipe import Recipe
     from celeiro.packing.report import Report
     from celeiro.packing.resize import Mode
@@ -90,11 +94,13 @@ def repack(
     dtype
         Type to store the values in; by default theirs. A value that it cannot hold is an error.
     scale
-        Factor that values are multiplied by first: 255 makes bytes of floats from 0 to 1.
+        Factor that values are multiplied by first: 255 makes bytes of floats from 0 to 1. Floats
+        are rounded as products are; a whole number must have been meant.
     key
         Name of the samples' data set; by default what it is in the source.
     color
-        Order of the channels to store, RGB or BGR; by default theirs.
+        Order of the channels to store, RGB or BGR; by default theirs. Channels of a foreign file,
+        which does not say its order, are taken for what this says, or RGB, and not turned.
     split
         Fractions by name, in the place of the splits that the source has.
     on_error
@@ -132,16 +138,21 @@ def repack(
             max_pixels=max_pixels,
         )  # fmt: skip
         target = Path(os.path.abspath(out))
-        if target.exists() and os.path.samefile(target, ds.path):
-            raise OptionError(
-                f"{target} is the source itself. Give another name for the new file; the old one "
-                "can be removed afterwards."
-            )
+        refuse_source(ds.path, target)
         job = job_of(ds, options, dtype=dtype, scale=scale)
         return pack_job(job, target, how, overwrite=overwrite, fresh=fresh)
     finally:
         if close:
             ds.close()
+
+
+def refuse_source(source: Path, target: Path) -> None:
+    """Refuse an output that is the source, whatever it is called; OptionError."""
+    if target.exists() and os.path.exists(source) and os.path.samefile(target, source):
+        raise OptionError(
+            f"{target} is the source itself. Give another name for the new file; the old one can "
+            "be removed afterwards."
+        )
 
 
 def job_of(
@@ -164,30 +175,43 @@ def job_of(
     if options.shuffle:
         rows = rows[shuffled(len(ds), options.seed)]
     samples = SamplesOf(ds, rows, ds.reencoded)
-    recipe: Recipe
-    wanted = ds.dtype if dtype is None else np.dtype(dtype)
+    wanted, scale = _type(ds, dtype), _factor(scale)
     plain = wanted == ds.dtype and scale == 1.0
-    if options.store == "encoded":
-        _refuse_type(plain, "encoded")
-        kept = ds.store == "encoded" and options.max_side is None
-        recipe = recipe_for(plan, None, None, samples)
-        return Job(plan, None, None, recipe, _origin(ds, {}, kept=kept))
-    if ds.store == "encoded":
-        _refuse_type(plain, "encoded")
-        codec = codec_for(options, (*_frame(ds, options), _channels(options)), ds.dtype)
-        mask = _mask_kind(ds, options, codec.shape[:2])
-        return Job(plan, codec, mask, recipe_for(plan, codec, mask, samples), _origin(ds, {}))
-    flip = check_flip(options.color, ds.color, ds.shape[-1] or 0) if ds.color else False
-    convert = Conversion(wanted.newbyteorder("="), scale, flip)
+    if "encoded" in (ds.store, options.store):
+        if not plain:
+            raise OptionError(
+                "dtype and scale are for arrays, and store 'encoded' holds picture files of 8 "
+                "bits. Leave them out."
+            )
+        return _job_of_files(ds, plan, samples)
+    order = _order(ds)
+    flip = order is not None and check_flip(options.color, order, ds.shape[-1] or 0)
     codec = codec_for(options, _shape(ds, options), wanted.newbyteorder("<"))
     mask = _mask_kind(ds, options, codec.shape[:2])
-    untouched = ds.store == "jpeg" == options.store and codec.shape == ds.shape[1:] and plain
-    if untouched:
+    recipe: Recipe
+    kept = ds.store == "jpeg" == options.store and codec.shape == ds.shape[1:] and plain
+    if isinstance(codec, JpegCodec) and kept:
+        _refuse_turned(ds)
         recipe = StoredRecipe(plan, codec, samples, mask)
     else:
+        convert = Conversion(wanted.newbyteorder("="), scale, flip)
         recipe = ArrayRecipe(plan, codec, samples, convert, mask)
     asked = {} if plain else {"dtype": wanted.str, "scale": scale}
-    return Job(plan, codec, mask, recipe, _origin(ds, asked, kept=untouched))
+    return Job(plan, codec, mask, recipe, _origin(ds, asked, kept=kept))
+
+
+def _job_of_files(ds: Dataset, plan: Plan, samples: SamplesOf) -> Job:
+    """The job of what is a picture file before or afterwards."""
+    options = plan.options
+    codec = mask = None
+    if options.store != "encoded":
+        codec = codec_for(options, (*_frame(ds, options), _channels(options)), ds.dtype)
+        mask = _mask_kind(ds, options, codec.shape[:2])
+    elif ds.store == "jpeg":
+        _refuse_turned(ds)
+    kept = ds.store == options.store and options.max_side is None
+    recipe = recipe_for(plan, codec, mask, samples)
+    return Job(plan, codec, mask, recipe, _origin(ds, {}, kept=kept))
 
 
 def _origin(ds: Dataset, asked: dict[str, Any], *, kept: bool = False) -> Origin:
@@ -202,13 +226,21 @@ def _origin(ds: Dataset, asked: dict[str, Any], *, kept: bool = False) -> Origin
         for name, value in ((layout.MEAN, ds.mean), (layout.STD, ds.std))
         if kept and not ds.is_view and value is not None
     }
-    decoded = ds.store != "jpeg" or told.get("options", {}).get("check") == "decode"
     return Origin(
         {"repacked_from": {"store": ds.store, **told}, **({"repack": asked} if asked else {})},
         has_keys=ds.keys is not None,
         statistics=statistics,
-        measured=layout.MEASURED_STORED if decoded else layout.MEASURED_INPUT,
+        measured=_measured(ds) if statistics else layout.MEASURED_STORED,
     )
+
+
+def _measured(ds: Dataset) -> str:
+    """What mean and deviation of a file of ours were taken of."""
+    with hdf5.reading(ds.path) as file:
+        mean = hdf5.found(file, layout.MEAN)
+        told = None if mean is None else hdf5.attribute(mean, layout.ATTR_MEASURED)
+    known = (layout.MEASURED_STORED, layout.MEASURED_INPUT)
+    return told if told in known else layout.MEASURED_INPUT
 
 
 def _key(ds: Dataset) -> str:
@@ -221,21 +253,29 @@ def _key(ds: Dataset) -> str:
     return name
 
 
-def _color(ds: Dataset, store: str, asked: str | None) -> layout.Color:
-    """The order of the channels in the new file."""
+def _color(ds: Dataset, store: str, asked: str | None) -> Any:
+    """The order of the channels in the new file; `PackOptions` refuses what it cannot be."""
+    if asked is not None:
+        return asked
     if store == "encoded":
         return "RGB"
-    if ds.store == "encoded":
-        return "BGR" if asked == "BGR" else "RGB"
-    shape = ds.shape[1:]
-    if len(shape) != 3 or shape[2] not in (1, 3):
-        return ""
-    if shape[2] == 1:
-        return "GRAY"
-    if store == "jpeg":
+    order = _order(ds)
+    if order is None or (store == "jpeg" and order == "BGR"):
         return "RGB"
-    color = asked or ds.color or "RGB"
-    return "BGR" if color == "BGR" else "RGB"
+    return order
+
+
+def _order(ds: Dataset) -> str | None:
+    """The order of the channels that samples come in; "" for no pictures, None if unknown."""
+    if ds.store == "encoded":
+        return ds.color
+    match ds.shape[1:]:
+        case (_, _, 1):
+            return "GRAY"
+        case (_, _, 3):
+            return ds.color or None
+        case _:
+            return ""
 
 
 def _shape(ds: Dataset, options: PackOptions) -> tuple[int, ...]:
@@ -267,16 +307,35 @@ def _channels(options: PackOptions) -> int:
 
 
 def _mask_kind(ds: Dataset, options: PackOptions, size: tuple[int, ...]) -> MaskKind | None:
-    if MASK not in ds.fields:
+    """What the first mask that can be read says of all."""
+    if not has_masks(ds):
         return None
-    first = ds[MASK][0]
-    shape = first.shape if options.size is None else (*size, *first.shape[2:])
-    return MaskKind(shape, first.dtype, options.compressor)
+    for row in range(len(ds)):
+        try:
+            first = ds[MASK][row]
+        except SampleError:
+            continue
+        shape = first.shape if options.size is None else (*size, *first.shape[2:])
+        return MaskKind(shape, first.dtype, options.compressor)
+    raise SourceError(f"{ds.path}: none of its {len(ds):,} masks can be read.")
 
 
-def _refuse_type(plain: bool, store: str) -> None:
-    if not plain:
+def _type(ds: Dataset, dtype: npt.DTypeLike | None) -> np.dtype[Any]:
+    try:
+        return ds.dtype if dtype is None else np.dtype(dtype)
+    except (TypeError, ValueError):
+        raise OptionError(f"dtype {dtype!r}: wanted a type such as uint8 or float32.") from None
+
+
+def _factor(scale: float) -> float:
+    if not isinstance(scale, (int, float, np.number)) or not math.isfinite(scale) or not scale:
+        raise OptionError(f"scale {scale!r}: wanted a number such as 255, and not 0.")
+    return float(scale)
+
+
+def _refuse_turned(ds: Dataset) -> None:
+    if ds.color == "BGR":
         raise OptionError(
-            f"dtype and scale are for arrays, and store {store!r} holds picture files of 8 bits. "
-            "Leave them out."
+            f"{ds.path}: JPEGs have no order of channels until they are decoded, and these shall "
+            "stay as they are. Open it without color=."
         )

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from celeiro.errors import PictureError, SampleError
+from celeiro.errors import FormatError, PictureError, SampleError
+from celeiro.format import layout
 from celeiro.format.names import Names
 from celeiro.packing.listing import NO_SPLIT, Listing
 from celeiro.packing.recipe import BOXES, MASK
 from celeiro.packing.rows import number_labels
+from celeiro.reading import hdf5
 from celeiro.reading.columns import Pictures, Texts
 
 if TYPE_CHECKING:
@@ -33,7 +35,6 @@ def listing_of(ds: Dataset) -> Listing:
     if ds.labels is not None:
         labels, names = number_labels(ds.labels, names)
     codes, split_names = _splits(ds)
-    count = len(ds)
     keys = _keys(ds)
     return Listing(
         root=ds.path,
@@ -46,8 +47,8 @@ def listing_of(ds: Dataset) -> Listing:
         splits=codes,
         split_names=split_names,
         fields={name: _column(ds.fields[name]) for name in ds.fields if name not in (MASK, BOXES)},
-        masks=keys if isinstance(ds.fields.get(MASK), Pictures) else None,
-        boxes=ds.fields[BOXES] if BOXES in ds.fields and count else None,
+        masks=keys if has_masks(ds) else None,
+        boxes=ds.fields.get(BOXES),
         labels_from="dataset",
     )
 
@@ -67,23 +68,23 @@ class SamplesOf:
         """The bytes of one sample."""
         try:
             return self.ds.stored(int(self.rows[task]))
-        except SampleError as error:
-            raise PictureError(str(error)) from error
+        except FormatError as error:  # of HDF5's own process it is no SampleError
+            raise PictureError(_reason(error)) from error
 
     def sample(self, task: int) -> npt.NDArray[Any]:
         """One sample."""
         try:
             found: npt.NDArray[Any] = self.ds.read([int(self.rows[task])])[0]
-        except SampleError as error:
-            raise PictureError(str(error)) from error
+        except FormatError as error:  # of HDF5's own process it is no SampleError
+            raise PictureError(_reason(error)) from error
         return found
 
     def mask_array(self, task: int) -> npt.NDArray[Any]:
         """The mask of one sample."""
         try:
             found: npt.NDArray[Any] = self.ds[MASK][int(self.rows[task])]
-        except SampleError as error:
-            raise PictureError(f"its mask: {error}") from error
+        except FormatError as error:
+            raise PictureError(f"its mask: {_reason(error)}") from error
         return found
 
     def picture(self, task: int) -> bytes:
@@ -98,8 +99,8 @@ class SamplesOf:
             return _png(self.mask_array(task), "")
         try:
             found: bytes = self.ds[MASK].stored(int(self.rows[task]))
-        except SampleError as error:
-            raise PictureError(f"its mask: {error}") from error
+        except FormatError as error:
+            raise PictureError(f"its mask: {_reason(error)}") from error
         return found
 
     def reencoded(self, task: int) -> bool:
@@ -107,6 +108,11 @@ class SamplesOf:
         if self.ds.store != "encoded":
             return True
         return self.marks is not None and bool(self.marks[self.rows[task]])
+
+
+def _reason(error: FormatError) -> str:
+    """What is wrong with one sample, without its name: who packs says that."""
+    return str(error.__cause__ if isinstance(error.__cause__, SampleError) else error)
 
 
 def _keys(ds: Dataset) -> Names:
@@ -126,20 +132,31 @@ def _lengths(ds: Dataset) -> npt.NDArray[np.int64]:
 
 
 def _marks(ds: Dataset) -> npt.NDArray[np.int64]:
+    """Checksums of a sample and its mask; of a foreign file, when it was last written to."""
     crcs = ds.checksums
-    if crcs is not None:
-        return crcs.astype(np.int64)
-    return np.full(len(ds), ds.path.stat().st_mtime_ns, np.int64)
+    if crcs is None:
+        return np.full(len(ds), ds.path.stat().st_mtime_ns, np.int64)
+    marks = crcs.astype(np.int64)
+    if has_masks(ds):
+        with hdf5.reading(ds.path) as file:
+            masks = hdf5.plain(file, layout.field_crc(MASK), "u", 1)
+            if masks is not None and masks.dtype == np.uint32:
+                marks ^= masks[:].astype(np.int64)[ds.rows] << 31
+    return marks
+
+
+def has_masks(ds: Dataset) -> bool:
+    """Whether there is a second picture beside each sample."""
+    return isinstance(ds.fields.get(MASK), Pictures)
 
 
 def _splits(ds: Dataset) -> tuple[npt.NDArray[np.uint8] | None, tuple[str, ...]]:
     if not ds.splits:
         return None, ()
     codes = np.full(len(ds), NO_SPLIT, np.uint8)
-    places = {row: at for at, row in enumerate(ds.rows.tolist())} if ds.is_view else None
     for code, name in enumerate(ds.splits):
         rows = ds.split(name).rows
-        codes[rows if places is None else [places[row] for row in rows.tolist()]] = code
+        codes[np.isin(ds.rows, rows) if ds.is_view else rows] = code
     return codes, ds.splits
 
 
@@ -156,9 +173,10 @@ def _png(values: npt.NDArray[Any], color: str) -> bytes:
     import cv2
 
     channels = values.shape[2] if values.ndim == 3 else 1
-    if values.dtype not in (np.uint8, np.uint16) or values.ndim not in (2, 3) or channels > 4:
+    flat = values.ndim in (2, 3) and channels in (1, 3, 4)
+    if values.dtype not in (np.uint8, np.uint16) or not flat:
         raise PictureError(
-            f"it holds {values.dtype} {values.shape}, and a picture file 8 or 16 bits of at most 4 "
+            f"it holds {values.dtype} {values.shape}, and a picture file 8 or 16 bits of 1, 3 or 4 "
             "channels. Choose --store lossless"
         )
     if channels == 3 and color != "BGR":

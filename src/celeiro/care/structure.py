@@ -32,7 +32,7 @@ from celeiro.reading.header import read_header
 from celeiro.reading.layouts import stored_dtype
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     import numpy.typing as npt
@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 # Bytes of a column that are read at once for its checksum.
 _PIECE = 1 << 20
 _MOST_FIELDS = 4096
+# A sample takes a byte at least; what is promised beyond that (of a file that was cut, all) is
+# believed up to here.
+_MOST_BEYOND = 1 << 24
 _NUMBERS = ("<i8", "<f8", "|u1")
 # Filters of a store, in the order in which they are applied.
 _PIPELINES: dict[str, list[tuple[int, ...]]] = {"jpeg": [(32019,)], "lossless": [(32001,), (2, 1)]}
@@ -67,6 +70,8 @@ class Stream:
     """CRC-32C of every sample, by number; None where that column is not to be had."""
     decode: Callable[[int, bytes], None] | None
     """Decode one sample by number and bytes; raises where it is not what it should be."""
+    codec: ChunkCodec | None = None
+    """Shape, type and filters where all samples have the same; None of picture files."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,49 +90,65 @@ class Structure:
     """What has a checksum a sample: the samples, and masks where there are any."""
     keys: Texts | None
     """Where each sample comes from."""
-    reencoded: npt.NDArray[np.uint8] | None
-    """Of `encoded`: 1 where these are not the source's own bytes."""
+    columns: Mapping[str, npt.NDArray[Any]]
+    """Every plain data set of the format that is sound, by path."""
 
 
-def examine(file: h5py.File, path: Path, disk: File, found: Findings) -> Structure | None:
-    """Hold a file to the page; None where it cannot be told what its samples are."""
-    return _Page(file, path, disk, found).read()
+def examine(
+    file: h5py.File, path: Path, disk: File, found: Findings, *, header: Header | None = None,
+    count: int = 0, hints: bool = True,
+) -> Structure | None:  # fmt: skip
+    """Hold a file to the page; None where it cannot be told what its samples are.
+
+    `header` stands for the attributes of a root that is lost, `count` for the number of samples
+    where they do not tell it; without `hints` the file's own index is not looked at.
+    """
+    return _Page(file, path, disk, found, count, hints).read(header)
 
 
 class _Page:
     """One look at one file."""
 
-    def __init__(self, file: h5py.File, path: Path, disk: File, found: Findings) -> None:
+    def __init__(
+        self, file: h5py.File, path: Path, disk: File, found: Findings, count: int,
+        hints: bool,
+    ) -> None:  # fmt: skip
+        self.hints = hints
         self.file = file
         self.path = path
         self.disk = disk
         self.found = found
-        self.count = 0
+        self.count = count
+        self.columns: dict[str, npt.NDArray[Any]] = {}
         # Name, first byte and length of everything that stands in the file.
         self.places: list[tuple[str, int, int]] = []
 
-    def read(self) -> Structure | None:
-        self._attributes()
-        try:
-            header = read_header(self.file, self.path)
-        except FormatError as error:
-            self.found.add("/", _without(str(error), self.path))
-            return None
+    def read(self, header: Header | None) -> Structure | None:
+        if header is None:
+            self._attributes()
+            try:
+                header = read_header(self.file, self.path)
+            except FormatError as error:
+                self.found.add("/", _without(str(error), self.path))
+                return None
         data = self._look(header.key)
+        stream = None
         if not isinstance(data, h5py.Dataset) or not data.shape:
             self.found.add(header.key, "this should be the samples, and is no data set of them")
-            return None
-        stream, reencoded = None, None
-        with self._about(header.key):
-            if header.store == "encoded":
-                stream, reencoded = self._files(header.key, layout.CRC, mask=False)
-            else:
-                stream = self._sized(data, header.store)
+            self.count = self._count_of(layout.CRC)
+            self._crcs(layout.CRC)
+        else:
+            with self._about(header.key):
+                if header.store == "encoded":
+                    stream = self._files(header.key, layout.CRC, mask=False)
+                else:
+                    stream = self._sized(data, header.store)
         streams = [] if stream is None else [stream]
         with self._about(layout.FIELDS):
             streams += self._fields(header.store)
-        shape = None if header.store == "encoded" else tuple(data.shape[1:])
-        self._columns(shape)
+        sized = isinstance(data, h5py.Dataset) and header.store != "encoded"
+        shape = tuple(data.shape[1:]) if sized else None
+        self._columns((0, 0, 3) if header.store == "encoded" else shape)
         keys = None
         with self._about(layout.KEYS):
             keys = self._texts(layout.KEYS)
@@ -135,7 +156,9 @@ class _Page:
             self._apart(streams)
         if stream is not None:
             self._whole_file(header.key, stream)
-        return Structure(header.store, header, self.count, shape, tuple(streams), keys, reencoded)
+        return Structure(
+            header.store, header, self.count, shape, tuple(streams), keys, self.columns
+        )
 
     @contextlib.contextmanager
     def _about(self, name: str) -> Iterator[None]:
@@ -175,6 +198,10 @@ class _Page:
         self.count = int(data.shape[0])
         if dtype is None or not self._is_kept_here(data, name):
             return None
+        if self.count > max(self.disk.size, _MOST_BEYOND):
+            self.found.add(name, f"{self.count:,} samples in {self.disk.size:,} bytes")
+            self.count = 0
+            return None
         if store == "pixels":
             return self._rows(data, name, dtype)
         return self._chunks(data, name, dtype, store, layout.INDEX, layout.CRC)
@@ -211,27 +238,29 @@ class _Page:
         base = self._contiguous(data, name)
         if base is None or length < 1:
             return None
-        self.found.expect(self.count)
-        rows = np.arange(self.count, dtype=np.int64)
+        # Of a file that was cut short, the rows before the cut.
+        count = min(self.count, max(0, self.disk.size - base) // length)
+        self.found.expect(count)
+        rows = np.arange(count, dtype=np.int64)
         starts = np.uint64(base) + rows.astype(np.uint64) * np.uint64(length)
-        lengths = np.full(self.count, length, np.uint64)
-        return Stream(name, rows, starts, lengths, crcs, None)
+        lengths = np.full(count, length, np.uint64)
+        codec = ChunkCodec((1, *data.shape[1:]), dtype)
+        return Stream(name, rows, starts, lengths, crcs, None, codec)
 
     def _contiguous(self, data: h5py.Dataset, name: str) -> int | None:
-        """Where a contiguous data set begins; None (and a fault) where it is not in the file."""
+        """Where a contiguous data set begins; a fault where it is not all in the file."""
         wanted = hdf5.raw_bytes(data)
         stored, base = int(data.id.get_storage_size()), data.id.get_offset()
-        if base is None or stored != wanted:
+        if base is None or base < 0 or stored != wanted:
             self.found.add(name, f"{stored:,} bytes are stored, wanted {wanted:,}")
-        elif not 0 <= base <= self.disk.size - wanted:
+            return None
+        if base + wanted > self.disk.size:
             self.found.add(
                 name,
                 f"its {wanted:,} bytes begin at byte {base:,}, and the file has "
                 f"{self.disk.size:,}: cut short",
             )
-        else:
-            return int(base)
-        return None
+        return int(base)
 
     def _chunks(
         self, data: h5py.Dataset, name: str, dtype: np.dtype[Any], store: str, index: str, crc: str
@@ -248,18 +277,16 @@ class _Page:
         for problem in wrong_filters(pipeline, store, wanted, dtype):
             self.found.add(name, problem)
         crcs = self._crcs(crc)
-        known = int(data.id.get_num_chunks())
-        if known < self.count and self.count > self.disk.size:
-            self.found.add(name, f"{known:,} chunks for {self.count:,} samples")
-            return None
+        codec = None
+        with self._about(name):
+            codec = ChunkCodec(wanted, dtype, pipeline)
+        decode = None if codec is None else partial(decoding.chunk, codec)
         self.found.expect(self.count)
         table, masks = self._listed(data, name)
         sound = self._stored_chunks(name, table, masks)
-        self._index(index, table)
-        decode = None
-        with self._about(name):
-            decode = partial(decoding.chunk, ChunkCodec(wanted, dtype, pipeline))
-        return Stream(name, sound, table[sound, 0], table[sound, 1], crcs, decode)
+        if self.hints:
+            self._index(index, table)
+        return Stream(name, sound, table[sound, 0], table[sound, 1], crcs, decode, codec)
 
     def _listed(
         self, data: h5py.Dataset, name: str
@@ -294,6 +321,9 @@ class _Page:
         offsets, lengths = table[:, 0], table[:, 1]
         size = np.uint64(self.disk.size)
         missing = offsets == MISSING
+        if missing.all() and len(table):
+            self.found.add(name, "not one of its chunks is there")
+            return np.zeros(0, np.int64)
         outside = ~missing & ((lengths > size) | (offsets > size - np.minimum(lengths, size)))
         for row in np.flatnonzero(missing).tolist():
             self.found.add(name, "its chunk was never written", sample=row)
@@ -337,27 +367,27 @@ class _Page:
                 f"{tuple(table[row].tolist())}",
             )
 
-    def _files(
-        self, name: str, crc: str, *, mask: bool
-    ) -> tuple[Stream | None, npt.NDArray[np.uint8] | None]:
+    def _files(self, name: str, crc: str, *, mask: bool) -> Stream | None:
         """Picture files one after the other."""
         data = self._look(name)
         if not isinstance(data, h5py.Dataset) or data.dtype != np.uint8 or data.ndim != 1:
             self.found.add(name, "these should be the bytes of picture files (uint8)")
-            return None, None
+            return None
         plist = data.id.get_create_plist()
         if not self._is_kept_here(data, name):
-            return None, None
+            return None
         if plist.get_layout() != h5py.h5d.CONTIGUOUS or plist.get_nfilters():
             self.found.add(name, "not contiguous, as 'encoded' is. Another program rewrote it")
-            return None, None
-        rows = None if not mask else self.count + 1
+            return None
+        if not mask:
+            self.count = self._count_of(crc)
+            self.found.expect(self.count)
+        # Without checksums to count, the offsets themselves say how many there are.
+        rows = self.count + 1 if self.count else None
         offsets = self._column(layout.offsets(name), ("<u8",), (rows,), needed=True)
         if offsets is None or not len(offsets):
-            return None, None
-        if not mask:
-            self.count = len(offsets) - 1
-            self.found.expect(self.count)
+            return None
+        self.count = len(offsets) - 1
         shapes = self._column(layout.shapes(name), ("<u4",), (self.count, 3), needed=True)
         turns = self._column(layout.orientations(name), ("|u1",), (self.count,), needed=True)
         marks = self._column(layout.reencoded(name), ("|u1",), (self.count,))
@@ -365,18 +395,23 @@ class _Page:
         self._within(layout.reencoded(name), marks, 0, 1)
         crcs = self._crcs(crc)
         if not self._are_offsets(layout.offsets(name), offsets, len(data)):
-            return None, marks
+            return None
         if not len(data):
-            return _nothing(name), marks
+            return _nothing(name)
         base = self._contiguous(data, name)
         if base is None:
-            return None, marks
+            return None
         decode = None
         if shapes is not None and turns is not None:
             decode = partial(decoding.mask if mask else decoding.picture, shapes, turns)
-        numbers = np.arange(self.count, dtype=np.int64)
-        starts = offsets[:-1] + np.uint64(base)
-        return Stream(name, numbers, starts, np.diff(offsets), crcs, decode), marks
+        starts, lengths = offsets[:-1] + np.uint64(base), np.diff(offsets)
+        there = np.flatnonzero(starts + lengths <= np.uint64(self.disk.size))
+        return Stream(name, there, starts[there], lengths[there], crcs, decode)
+
+    def _count_of(self, name: str) -> int:
+        data = self._look(name)
+        there = isinstance(data, h5py.Dataset) and len(data.shape or ()) == 1
+        return len(data) if there else self.count
 
     def _are_offsets(self, name: str, offsets: npt.NDArray[np.uint64], end: int) -> bool:
         if int(offsets[0]) != 0 or int(offsets[-1]) != end:
@@ -401,7 +436,7 @@ class _Page:
             self._labels(None if names is None else len(names))
         with self._about(layout.SPLITS):
             self._splits()
-        width = 3 if shape is None else channels(shape)
+        width = None if shape is None else channels(shape)
         for name in (layout.MEAN, layout.STD):
             with self._about(name):
                 self._statistics(name, width)
@@ -446,7 +481,7 @@ class _Page:
                     self.found.add(name, "a sample of it is in another split as well")
                 taken[rows] = True
 
-    def _statistics(self, name: str, width: int) -> None:
+    def _statistics(self, name: str, width: int | None) -> None:
         values = self._column(name, ("<f8",), (width,))
         if values is None:
             return
@@ -480,7 +515,8 @@ class _Page:
         path = layout.field(name)
         data = self._look(path)
         if not isinstance(data, h5py.Dataset):
-            self.found.add(path, "no data set")
+            if data is not None:
+                self.found.add(path, "no data set")
         elif self._look(layout.field_crc(name)) is not None:
             return self._pictures(name, data, store)
         elif self._look(layout.offsets(path)) is not None:
@@ -496,7 +532,7 @@ class _Page:
     def _pictures(self, name: str, data: h5py.Dataset, store: str) -> Stream | None:
         path, crc = layout.field(name), layout.field_crc(name)
         if store == "encoded":
-            return self._files(path, crc, mask=True)[0]
+            return self._files(path, crc, mask=True)
         dtype = self._values_of(data, path)
         if dtype is None or not self._is_kept_here(data, path):
             return None
@@ -520,15 +556,9 @@ class _Page:
             return None
         if isinstance(data, h5py.Dataset) and self._look(layout.offsets(name)) is not None:
             offsets = self._ragged(name, data)
-            return None if offsets is None else Texts(Names(self._bytes_of(data), offsets))
+            return None if offsets is None else Texts(Names(self.columns[name], offsets))
         column = self._column(name, ("S",), (self.count,))
         return None if column is None else Texts(column)
-
-    def _bytes_of(self, data: h5py.Dataset) -> npt.NDArray[np.uint8]:
-        values = np.empty(data.shape, np.uint8)
-        if values.size:
-            data.read_direct(values)
-        return values
 
     def _crcs(self, name: str) -> npt.NDArray[np.uint32] | None:
         return self._column(name, ("<u4",), (self.count,), needed=True)
@@ -564,6 +594,7 @@ class _Page:
                 "its bytes are not those of its checksum: damaged, or another program wrote to it",
             )
             return None
+        self.columns[name] = values
         return values
 
     def _load(self, data: h5py.Dataset, name: str) -> npt.NDArray[Any] | None:
@@ -574,7 +605,7 @@ class _Page:
         if not values.nbytes:
             return values
         base = self._contiguous(data, name)
-        if base is None:
+        if base is None or base + values.nbytes > self.disk.size:
             return None
         self.disk.read_into(values.reshape(-1).view(np.uint8).data, base)
         self.places.append((name, base, values.nbytes))

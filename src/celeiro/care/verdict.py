@@ -125,6 +125,14 @@ class Findings:
         if self._most is None or len(self.kept) < self._most:
             self.kept.append(Finding(name, problem, sample, key))
 
+    def take(self, other: Findings) -> None:
+        """All that another has, as if it had been told here."""
+        self.faults += other.faults - len(other.kept)
+        for each in other.kept:
+            self.add(each.name, each.problem, sample=each.sample, key=each.key)
+        for text in other.remarks:
+            self.remark(text)
+
     def remark(self, text: str) -> None:
         """Note something that is no fault."""
         if text not in self.remarks:

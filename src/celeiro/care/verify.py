@@ -11,37 +11,28 @@ from __future__ import annotations
 
 import os
 import time
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from celeiro.care import against as comparing
 from celeiro.care import foreign
+from celeiro.care.samples import check
 from celeiro.care.structure import examine
 from celeiro.care.verdict import Findings, Verdict
-from celeiro.errors import CeleiroError, ChangedError, FormatError, OptionError
-from celeiro.format.checksum import crc32c
+from celeiro.errors import ChangedError, FormatError, OptionError
 from celeiro.packing.outcome import Progress
-from celeiro.packing.pipeline import Stopped, in_order
 from celeiro.reading import hdf5
 from celeiro.reading.header import is_ours
 from celeiro.storage.local import File, available_cores
 
 if TYPE_CHECKING:
-    import threading
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from celeiro.care.structure import Stream, Structure
     from celeiro.reading.columns import Texts
 
 MOST_FINDINGS = 1000
 """Faults that a verdict lists where the caller does not ask for more."""
-
-# One read of neighbours: large enough for a disk, small enough that all threads have some.
-_BLOCK = 4 << 20
-_MOST_ROWS = 512
 
 
 def verify(
@@ -176,11 +167,9 @@ class _Look:
 
     def samples(self, disk: File, stream: Stream, keys: Texts | None, *, decode: bool) -> None:
         """Every sample's bytes against their checksum."""
-        blocks = _cut(stream)
         if stream.crcs is None and len(stream.numbers):
             self.found.remark(f"{stream.name}: without checksums its bytes cannot be checked")
-        work = partial(_check_block, disk, stream, decode)
-        results = in_order(blocks, work, workers=self.workers, window=4 * self.workers)
+        results = check(disk, stream, decode=decode, workers=self.workers)
         try:
             for count, size, bad in results:
                 for number, problem in bad:
@@ -228,83 +217,3 @@ class _Look:
 def key_of(keys: Texts | None, number: int) -> str | None:
     """The key of a sample, where the file has keys."""
     return None if keys is None else keys[number]
-
-
-def _cut(stream: Stream) -> Iterator[range]:
-    """Positions in a stream, some at a time: few samples, and few bytes."""
-    ends = np.cumsum(stream.lengths, dtype=np.uint64)
-    first, count = 0, len(ends)
-    while first < count:
-        before = ends[first - 1] if first else np.uint64(0)
-        fits = int(np.searchsorted(ends, before + np.uint64(_BLOCK), side="right"))
-        last = min(max(first + 1, fits), first + _MOST_ROWS, count)
-        yield range(first, last)
-        first = last
-
-
-_Checked = tuple[int, int, list[tuple[int, str]]]
-"""How many samples, of how many bytes, and which of them are bad, with what is wrong."""
-
-
-def _check_block(
-    disk: File, stream: Stream, decode: bool, block: range, stop: threading.Event
-) -> _Checked:
-    """What is wrong with the samples of one block."""
-    numbers = stream.numbers[block.start : block.stop].tolist()
-    starts = stream.starts[block.start : block.stop].tolist()
-    lengths = stream.lengths[block.start : block.stop].tolist()
-    together = _read_together(disk, starts, lengths)
-    bad = []
-    for number, start, length in zip(numbers, starts, lengths, strict=True):
-        if stop.is_set():
-            raise Stopped
-        try:
-            if together is None:
-                data: Any = disk.read(length, start) if length <= _BLOCK or decode else None
-            else:
-                data = together[start - starts[0] : start - starts[0] + length]
-            crc = _crc_in_pieces(disk, start, length) if data is None else crc32c(data)
-        except ChangedError:
-            raise
-        except OSError as error:  # a bad sector
-            bad.append((number, f"it cannot be read: {error.strerror}"))
-            continue
-        problem = _problem(stream, number, crc, data if decode else None)
-        if problem:
-            bad.append((number, problem))
-    return len(numbers), sum(lengths), bad
-
-
-def _problem(stream: Stream, number: int, crc: int, data: Any) -> str | None:
-    if stream.crcs is not None and crc != stream.crcs[number]:
-        return "its bytes are not those of its checksum"
-    if data is None or stream.decode is None:
-        return None
-    try:
-        stream.decode(number, bytes(data))
-    except CeleiroError as error:
-        return f"it does not decode: {error}"
-    return None
-
-
-def _read_together(disk: File, starts: list[int], lengths: list[int]) -> memoryview | None:
-    """The bytes of neighbours in one read; None where they are none, or are too large."""
-    total = sum(lengths)
-    ends = [start + length for start, length in zip(starts, lengths, strict=True)]
-    side_by_side = ends[:-1] == starts[1:]
-    if not side_by_side or total > 2 * _BLOCK:
-        return None
-    try:
-        return memoryview(disk.read(total, starts[0]))
-    except ChangedError:
-        raise
-    except OSError:
-        return None  # one by one, to see which
-
-
-def _crc_in_pieces(disk: File, start: int, length: int) -> int:
-    """Of a sample that is larger than what is read at once."""
-    crc = 0
-    for at in range(start, start + length, _BLOCK):
-        crc = crc32c(disk.read(min(_BLOCK, start + length - at), at), crc)
-    return crc

@@ -11,10 +11,13 @@ import sys
 import typer
 
 from celeiro._version import __version__
+from celeiro.cli.bench import bench
 from celeiro.cli.doctor import doctor
 from celeiro.cli.info import info
 from celeiro.cli.pack import joined, pack
 from celeiro.cli.repack import repack
+from celeiro.cli.salvage import salvage
+from celeiro.cli.verify import verify
 from celeiro.cli.words import say
 from celeiro.errors import CeleiroError, OptionError
 
@@ -28,8 +31,11 @@ app = typer.Typer(
 )
 app.command()(pack)
 app.command()(info)
+app.command()(verify)
+app.command()(salvage)
 app.command()(repack)
 app.command()(doctor)
+app.command()(bench)
 
 
 @app.callback(invoke_without_command=True)

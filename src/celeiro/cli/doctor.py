@@ -29,7 +29,7 @@ def doctor(
         str | None, typer.Option(metavar="NAME", help="Data set of the labels.")
     ] = None,
     seconds: Annotated[
-        float, typer.Option(metavar="S", help="Of each measurement; there are up to seven.")
+        float, typer.Option(metavar="S", help="Of each measurement; there are about ten.")
     ] = 1.0,
     workers: Annotated[
         int | None, typer.Option(metavar="N", help="Threads. [default: one a core]")
@@ -131,7 +131,7 @@ def _epochs(found: Diagnosis) -> Iterator[str]:
     yield ""
     tried = max((cost.tried for cost in found.epochs), default=0)
     if found.command:
-        yield "* recommended: every value is kept"
+        yield "* recommended: it gives every value again"
     if tried:
         yield "jpeg is of quality 90; times are without waiting for the disk, from a sample"
 

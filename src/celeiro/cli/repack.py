@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
 from celeiro.cli.pack import tell, tell_stopped
@@ -110,15 +109,17 @@ def repack(
 
       celeiro repack old.h5 new.h5 --store jpeg --size 256
     """
+    from celeiro.care.repack import refuse_source
     from celeiro.care.repack import repack as repack_dataset
     from celeiro.reading.dataset import open as open_dataset
 
     if on_error not in ("raise", "skip"):
         raise OptionError(f"--on-error {on_error!r}: wanted raise or skip.")
     target = Path(os.path.abspath(out))
+    refuse_source(Path(source), target)  # and not told to be overwritten
     unfinished(target, overwrite=overwrite)  # a name that is taken is told at once
     choices: dict[str, Any] = {
-        "store": store, "size": size, "dtype": _dtype(dtype), "scale": scale, "key": key,
+        "store": store, "size": size, "dtype": dtype, "scale": scale, "key": key,
         "resize": resize, "color": "BGR" if bgr else None, "quality": quality,
         "subsampling": subsampling, "compressor": compressor, "max_side": max_side,
         "split": split, "shuffle": shuffle, "seed": seed, "check": check,
@@ -153,10 +154,3 @@ def _split(whole: Dataset, name: str) -> Dataset:
         return whole.split(name)
     except KeyError as error:
         raise OptionError(str(error.args[0])) from None
-
-
-def _dtype(name: str | None) -> np.dtype[Any] | None:
-    try:
-        return None if name is None else np.dtype(name)
-    except TypeError:
-        raise OptionError(f"--dtype {name!r}: wanted a type such as uint8 or float32.") from None

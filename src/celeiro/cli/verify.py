@@ -59,7 +59,7 @@ def verify(
 def _tell(verdict: Verdict) -> None:
     print_out(f"{verdict.path}: {_answer(verdict)}")
     for finding in verdict.findings:
-        print_out(f"  {_where(finding)}: {finding.problem}")
+        print_out(f"  {where(finding)}: {finding.problem}")
     hidden = verdict.faults - len(verdict.findings)
     if hidden:
         print_out(f"  … and {hidden:,} more (--all lists them)")
@@ -79,7 +79,8 @@ def _answer(verdict: Verdict) -> str:
     )
 
 
-def _where(finding: Finding) -> str:
+def where(finding: Finding) -> str:
+    """What a fault is about, for people."""
     if finding.sample is None:
         return "the file" if finding.name == "/" else printed(finding.name)
     key = "" if finding.key is None else f" ({printed(finding.key)})"
