@@ -15,7 +15,8 @@ import numpy as np
 
 from celeiro.errors import FormatError, PictureError, SampleError
 from celeiro.format import layout
-from celeiro.format.names import Names
+from celeiro.format.names import Names, printable
+from celeiro.format.ragged import Ragged
 from celeiro.packing.listing import NO_SPLIT, Listing
 from celeiro.packing.recipe import BOXES, MASK
 from celeiro.packing.rows import number_labels
@@ -25,7 +26,6 @@ from celeiro.reading.columns import Pictures, Texts
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from celeiro.format.ragged import Ragged
     from celeiro.reading.dataset import Dataset
 
 
@@ -43,7 +43,8 @@ def listing_of(ds: Dataset) -> Listing:
         # In the place of times: what changes when a sample does.
         mtimes=_marks(ds),
         labels=labels,
-        label_names=names,
+        # Of a name that is not UTF-8, what `celeiro info` shows: the format has UTF-8 alone.
+        label_names=tuple(printable(name.encode("utf-8", "surrogateescape")) for name in names),
         splits=codes,
         split_names=split_names,
         fields={name: _column(ds.fields[name]) for name in ds.fields if name not in (MASK, BOXES)},
@@ -163,7 +164,8 @@ def _splits(ds: Dataset) -> tuple[npt.NDArray[np.uint8] | None, tuple[str, ...]]
 def _column(column: Any) -> npt.NDArray[Any] | Ragged:
     if isinstance(column, Texts):
         stored = column.stored
-        return stored.fixed() if isinstance(stored, Names) else stored
+        # As they stand: of a fixed length, one long text would make all of them long.
+        return Ragged(stored.blob, stored.offsets) if isinstance(stored, Names) else stored
     found: npt.NDArray[Any] | Ragged = column
     return found
 

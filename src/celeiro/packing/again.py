@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from celeiro.errors import OptionError, PictureError
+from celeiro.errors import FormatError, OptionError, PictureError
+from celeiro.format import pictures
 from celeiro.format.checksum import crc32c
 from celeiro.format.codecs import JpegCodec
 from celeiro.packing import resize, stats
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
     from celeiro.format.codecs import Codec
     from celeiro.packing.plan import Plan
     from celeiro.packing.recipe import MaskKind
+
+# How far from a whole number a scaled value may be; more where the source's type knows no better,
+# but never so far that a neighbour might have been meant.
+_TOLERANCE = 1e-3
+_TOLERANCE_AT_MOST = 0.25
+_EXACT_IN_FLOAT64 = 2.0**53
 
 
 class Arrays(Protocol):
@@ -52,7 +59,10 @@ class Stored(Arrays, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """From the values that are there to those that are wanted, and not one of them rounded."""
+    """From the values that are there to those that are wanted, and not one of them rounded.
+
+    But for products that are to be floats: those are rounded as every product of floats is.
+    """
 
     dtype: np.dtype[Any]
     """Type to end with."""
@@ -60,40 +70,101 @@ class Conversion:
     """Factor before the type changes: 255 makes bytes of values from 0 to 1."""
     flip: bool = False
     """Whether the channels, the last axis, are turned round."""
-    tolerance: float = 1e-3
-    """How far from a whole number a scaled value may be, for float32 knows 1/255 no better."""
 
     def __call__(self, sample: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """The sample converted; PictureError where a value would become another."""
         if self.flip:
             sample = sample[..., ::-1]
         if self.scale != 1.0:
-            sample = self._whole(np.asarray(sample, np.float64) * self.scale)
+            return self._scaled(sample)
         if sample.dtype == self.dtype:
             return sample
-        with np.errstate(invalid="ignore", over="ignore"):
-            made = sample.astype(self.dtype)
-            back = made.astype(sample.dtype)
-        same = (back == sample) | (np.isnan(back) & np.isnan(sample))
+        made = _cast(sample, self.dtype)
+        same = _same(sample, made)
         if not same.all():
-            value = sample[~same].reshape(-1)[0]
             raise PictureError(
-                f"its value {value!r} is none of {self.dtype}. Choose another dtype, or a scale "
-                "that makes whole numbers of them"
+                f"its value {_first(sample, ~same)!r} is none of {self.dtype}. Choose another "
+                "dtype, or a scale that makes whole numbers of them"
             )
         return made
 
-    def _whole(self, scaled: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        if self.dtype.kind not in "iu":
-            return scaled
-        whole = np.rint(scaled)
-        far = ~(np.abs(scaled - whole) <= self.tolerance)
+    def _scaled(self, sample: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        wide = sample.astype(np.result_type(sample.dtype, np.float64))
+        exact = _same(sample, wide)
+        if not exact.all():
+            raise PictureError(
+                f"its value {_first(sample, ~exact)!r} is too large to be multiplied by "
+                f"{self.scale:g}. Choose another dtype, and no scale"
+            )
+        with np.errstate(invalid="ignore", over="ignore"):
+            scaled = wide * self.scale
+        if self.dtype.kind in "fc":
+            made = _cast(scaled, self.dtype)
+            lost = np.isfinite(scaled) & ~np.isfinite(made)
+            if scaled.dtype.kind == "c" != self.dtype.kind:
+                lost |= scaled.imag != 0
+        else:
+            whole = self._whole(scaled, sample.dtype)
+            made = _cast(whole, self.dtype)
+            lost = ~_same(whole, made)
+        if lost.any():
+            raise PictureError(
+                f"scaled by {self.scale:g}, it has the value {_first(scaled, lost):.6g}, which is "
+                f"none of {self.dtype}. Choose another dtype or scale"
+            )
+        return made
+
+    def _whole(self, scaled: npt.NDArray[Any], source: np.dtype[Any]) -> npt.NDArray[Any]:
+        """The whole numbers that were meant: float32 knows 1/255 only nearly."""
+        with np.errstate(invalid="ignore"):
+            whole: npt.NDArray[Any] = np.rint(scaled)
+            step = np.finfo(source).eps if source.kind in "fc" else 0.0
+            allowed = np.clip(np.abs(scaled) * step, _TOLERANCE, _TOLERANCE_AT_MOST)
+            far = ~(np.abs(scaled - whole) <= allowed) | (np.abs(whole) > _EXACT_IN_FLOAT64)
         if far.any():
             raise PictureError(
-                f"scaled by {self.scale:g}, it has the value {scaled[far][0]:.6g}, which is no "
-                f"whole number as {self.dtype} wants it. Choose another scale, or no dtype"
+                f"scaled by {self.scale:g}, it has the value {_first(scaled, far):.6g}, which is "
+                f"no whole number as {self.dtype} wants it. Choose another scale, or no dtype"
             )
         return whole
+
+
+def _cast(sample: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Another type, whatever becomes of the values; of complex ones the real part may be left."""
+    if sample.dtype.kind == "c" != dtype.kind:
+        sample = sample.real
+    with np.errstate(invalid="ignore", over="ignore"):
+        return sample.astype(dtype)
+
+
+def _same(sample: npt.NDArray[Any], made: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Where the values are equal, as numbers and not as bits: -1 of int8 is not 255 of uint8."""
+    if "c" in (sample.dtype.kind, made.dtype.kind):
+        return _same(sample.real, made.real) & _same(sample.imag, made.imag)
+    back = _cast(made, sample.dtype)
+    same: npt.NDArray[np.bool_] = (back == sample) | (np.isnan(back) & np.isnan(sample))
+    kinds = made.dtype.kind, sample.dtype.kind
+    if "b" in kinds:
+        return same
+    if "f" not in kinds:
+        same &= (made < 0) == (sample < 0)
+    elif kinds != ("f", "f"):
+        floats, whole = (made, sample) if kinds[0] == "f" else (sample, made)
+        same &= _inside(floats.astype(np.float64), np.iinfo(whole.dtype))
+    return same
+
+
+def _inside(floats: npt.NDArray[np.float64], limits: np.iinfo[Any]) -> npt.NDArray[np.bool_]:
+    """Where floats are in the range of a type of whole numbers; beyond it a cast may do anything.
+
+    Its largest number plus one is a power of two, which a float holds.
+    """
+    inside: npt.NDArray[np.bool_] = floats >= float(limits.min)
+    return inside & (floats < 2.0 ** int(limits.max).bit_length())
+
+
+def _first(sample: npt.NDArray[Any], where: npt.NDArray[np.bool_]) -> Any:
+    return sample[where][0].item()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +199,8 @@ class ArrayRecipe:
                 f"its shape is {sample.shape}, wanted {self.codec.shape} as of the first. Give "
                 "--size, or --store encoded"
             )
-        if row is None:
-            row = np.ascontiguousarray(sample)
+        if row is None or not row.shape:  # a single value, which is none of the block's memory
+            row = np.asarray(sample, order="C")
         else:
             row[...] = sample
         pieces = {DATA: piece_of(self.codec, row)}
@@ -141,11 +212,11 @@ class ArrayRecipe:
 
 @dataclass(frozen=True, slots=True)
 class StoredRecipe:
-    """Every sample stays the bytes that it was."""
+    """Every sample stays the bytes that it was: a JPEG of one size."""
 
     plan: Plan
     """The tasks."""
-    codec: Codec
+    codec: JpegCodec
     """What the bytes are; they are decoded only with `check` "decode"."""
     arrays: Stored
     """Where samples are."""
@@ -160,11 +231,25 @@ class StoredRecipe:
         """Take one sample over, with its mask and boxes."""
         del row
         data = self.arrays.stored(task)
+        self._check(data)
         pieces = {DATA: Piece(data, len(data), crc32c(data))}
         _add_beside(pieces, self.plan, task, None, self.arrays, self.mask)
+        return Made(pieces, self._sums(data))
+
+    def _check(self, data: bytes) -> None:
+        """Refuse what the new file would promise and not hold; a checksum does not tell that."""
+        header = pictures.check(data, max_pixels=self.plan.options.max_pixels)
+        found = (header.height, header.width, header.channels)
+        if header.kind != "jpeg" or found != self.codec.shape:
+            raise PictureError(f"it is a {header.kind} of {found}, wanted JPEG {self.codec.shape}")
+
+    def _sums(self, data: bytes) -> stats.Sums:
         if self.plan.options.check != "decode":
-            return Made(pieces)
-        return Made(pieces, stats.sums_of(self.codec.decode(data)))
+            return stats.NOTHING
+        try:
+            return stats.sums_of(self.codec.decode(data))
+        except FormatError as error:
+            raise PictureError(str(error)) from error
 
 
 def _add_beside(

@@ -59,7 +59,8 @@ class Belief:
         try:
             found = read()
         except SampleError as error:
-            # Perhaps the samples are elsewhere by now: another program rewrote the file.
+            self._file.check()
+            # Perhaps the samples are elsewhere by now: another program rewrote the file before.
             if self._reindex is None or not self._reindex():
                 raise self._named(error) from error
             try:

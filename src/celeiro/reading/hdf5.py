@@ -83,6 +83,17 @@ def found(file: h5py.File, path: str) -> h5py.HLObject | None:
     return at
 
 
+def is_named(file: h5py.File, path: str) -> bool:
+    """Whether a group of this very file has a link of that name, wherever it leads."""
+    above, _, name = path.rpartition("/")
+    group = found(file, above) if above else file
+    if group is None and above:
+        return is_named(file, above)
+    return isinstance(group, h5py.Group) and bool(
+        group.id.links.exists(name.encode("utf-8", "surrogateescape"))
+    )
+
+
 def opened(group: h5py.Group, name: bytes) -> h5py.HLObject | None:
     """What a name stands for; None if it is damaged, or a soft or external link.
 

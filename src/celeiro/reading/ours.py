@@ -59,6 +59,7 @@ class Ours:
         self.way = way
         self.check_crcs = verify is not False
         self.verify_rows = verify is True
+        self._said = False
 
     def contents(self, color: str | None) -> Contents:
         """All that it holds, checked; `color` is the order to give channels in."""
@@ -68,8 +69,7 @@ class Ours:
         count = len(samples)
         keys = self._texts(layout.KEYS, count)
         names = self._column(layout.LABEL_NAMES, "S", 1)
-        splits = hdf5.found(self.file, layout.SPLITS)
-        split_names = hdf5.names_in(splits, 256) if isinstance(splits, h5py.Group) else []
+        split_names = self._names_in(layout.SPLITS, 256)
         return Contents(
             store=header.store,
             key=header.key,
@@ -78,10 +78,7 @@ class Ours:
             labels=self._labels(count),
             label_names=() if names is None else tuple(Texts(names())),
             keys=keys,
-            splits={
-                name.decode("utf-8", "surrogateescape"): self._split(name, count)
-                for name in split_names
-            },
+            splits={name: self._split(name, count) for name in split_names},
             fields=self._fields(count, keys),
             mean=self._floats(layout.MEAN, color),
             std=self._floats(layout.STD, color),
@@ -99,7 +96,7 @@ class Ours:
         header = self.header
         if header.store == "encoded":
             return self._files(header.key, layout.CRC, color or header.color), None
-        self._check_store(data, header.store)
+        self._check_store(data, header.key, header.store)
         flip = _flips(color, header.color, self.path)
         reindex = None
         samples: Samples
@@ -113,8 +110,10 @@ class Ours:
             samples = FlippedSamples(samples, workers=self.way.workers)
         return samples, reindex
 
-    def _check_store(self, data: h5py.Dataset, store: str) -> None:
+    def _check_store(self, data: h5py.HLObject | None, name: str, store: str) -> None:
         """Refuse samples that are not stored as the store has it."""
+        if not isinstance(data, h5py.Dataset):
+            raise FormatError(f"{self.path}: {name!r} is no data set. It is damaged.")
         plist = data.id.get_create_plist()
         found = [f.number for f in filters_of(plist)]
         form = plist.get_layout()
@@ -183,11 +182,13 @@ class Ours:
             if not reason:
                 return index.Chunks.of_table(index.grid_of(data), table)
         if crcs is not None:
-            log.warning(
+            log.log(
+                logging.DEBUG if self._said else logging.WARNING,  # that of masks will be the same
                 "%s: its index of samples is not used (%s); HDF5 is asked where they are.",
                 self.path,
                 reason,
             )
+            self._said = True
         return index.chunks_of(data, self.way.source.file.size, self.way.on_progress)
 
     def _probe(self, table: npt.NDArray[np.uint64], crcs: Any) -> str | None:
@@ -251,9 +252,31 @@ class Ours:
 
     # Columns
 
+    def _found(self, path: str) -> h5py.HLObject | None:
+        """What stands at a path; FormatError where something does that cannot be looked at.
+
+        Nothing of ours is a soft or external link, so what does not open is damaged.
+        """
+        found = hdf5.found(self.file, path)
+        if found is None and hdf5.is_named(self.file, path):
+            raise FormatError(
+                f"{self.path}: {path!r} is there, but cannot be opened: it is damaged, or a link "
+                "that another program made. Look for a copy, or pack it again."
+            )
+        return found
+
+    def _names_in(self, path: str, most: int) -> list[str]:
+        """Names of what is in a group, if there is one."""
+        group = self._found(path)
+        if group is None:
+            return []
+        if not isinstance(group, h5py.Group):
+            raise FormatError(f"{self.path}: {path!r} should be a group. It is damaged.")
+        return [name.decode("utf-8", "surrogateescape") for name in hdf5.names_in(group, most)]
+
     def _column(self, name: str, kinds: str, axes: int) -> Lazy[npt.NDArray[Any]] | None:
         """A plain data set; None where it is not there. FormatError where it is something else."""
-        if hdf5.found(self.file, name) is None:
+        if self._found(name) is None:
             return None
         data = hdf5.plain(self.file, name, kinds, axes)
         if data is None:
@@ -281,10 +304,13 @@ class Ours:
         return Lazy(load)
 
     def _wanted(self, name: str, kinds: str, axes: int) -> npt.NDArray[Any]:
+        return self._needed(name, kinds, axes)()
+
+    def _needed(self, name: str, kinds: str, axes: int) -> Lazy[npt.NDArray[Any]]:
         column = self._column(name, kinds, axes)
         if column is None:
             raise FormatError(f"{self.path}: {name!r} is not there. It is damaged.")
-        return column()
+        return column
 
     def _read(self, data: h5py.Dataset) -> npt.NDArray[np.uint64]:
         values = np.empty(data.shape, np.uint64)
@@ -292,7 +318,7 @@ class Ours:
         return values
 
     def _labels(self, count: int) -> Lazy[Any] | None:
-        data = hdf5.found(self.file, layout.LABELS)
+        data = self._found(layout.LABELS)
         if data is None:
             return None
         axes = len(data.shape or ()) if isinstance(data, h5py.Dataset) else 0
@@ -305,11 +331,11 @@ class Ours:
         return column
 
     def _texts(self, name: str, count: int) -> Lazy[Texts] | None:
-        if hdf5.found(self.file, layout.offsets(name)) is not None:
+        if self._found(layout.offsets(name)) is not None:
             ragged = self._ragged(name, count)
             return Lazy(lambda: Texts(Names(ragged().values, ragged().offsets)))
         column = self._column(name, "S", 1)
-        data = hdf5.found(self.file, name)
+        data = self._found(name)
         if column is None or data is None:
             return None
         if data.shape[0] != count:
@@ -317,7 +343,7 @@ class Ours:
         return Lazy(lambda: Texts(column()))
 
     def _ragged(self, name: str, count: int) -> Lazy[Ragged]:
-        flat = hdf5.found(self.file, name)
+        flat = self._found(name)
         axes = len(flat.shape or ()) if isinstance(flat, h5py.Dataset) else 0
         values = self._column(name, "iuf", axes) if axes in (1, 2) else None
         ends = self._column(layout.offsets(name), "u", 1)
@@ -335,10 +361,9 @@ class Ours:
 
         return Lazy(load)
 
-    def _split(self, name: bytes, count: int) -> Lazy[npt.NDArray[np.int64]]:
-        path = layout.split(name.decode("utf-8", "surrogateescape"))
-        column = self._column(path, "u", 1)
-        assert column is not None
+    def _split(self, name: str, count: int) -> Lazy[npt.NDArray[np.int64]]:
+        path = layout.split(name)
+        column = self._needed(path, "u", 1)
 
         def load() -> npt.NDArray[np.int64]:
             rows = column()
@@ -360,19 +385,16 @@ class Ours:
         return column()[::-1] if {color, self.header.color} == {"RGB", "BGR"} else None
 
     def _fields(self, count: int, keys: Lazy[Texts] | None) -> dict[str, Lazy[Any]]:
-        group = hdf5.found(self.file, layout.FIELDS)
-        if not isinstance(group, h5py.Group):
-            return {}
-        names = [n.decode("utf-8", "surrogateescape") for n in hdf5.names_in(group, 4096)]
+        names = self._names_in(layout.FIELDS, 4096)
         beside = {part(name) for name in names for part in layout.BESIDE}
         return {name: self._field(name, count, keys) for name in names if name not in beside}
 
     def _field(self, name: str, count: int, keys: Lazy[Texts] | None) -> Lazy[Any]:
         path = layout.field(name)
-        data = hdf5.found(self.file, path)
-        if hdf5.found(self.file, layout.field_crc(name)) is not None:
+        data = self._found(path)
+        if self._found(layout.field_crc(name)) is not None:
             return self._pictures(name, data, keys)
-        if hdf5.found(self.file, layout.offsets(path)) is not None:
+        if self._found(layout.offsets(path)) is not None:
             text = isinstance(data, h5py.Dataset) and data.dtype == np.uint8
             found = self._texts(path, count) if text else self._ragged(path, count)
             assert found is not None
@@ -383,9 +405,7 @@ class Ours:
             texts = self._texts(path, count)
             assert texts is not None
             return texts
-        column = self._column(path, "biuf", len(data.shape))
-        assert column is not None
-        return column
+        return self._needed(path, "biuf", len(data.shape))
 
     def _pictures(self, name: str, data: Any, keys: Lazy[Texts] | None) -> Lazy[Any]:
         path, crc = layout.field(name), layout.field_crc(name)
@@ -394,7 +414,7 @@ class Ours:
         if self.header.store == "encoded":
             samples = self._files(path, crc, None)
         else:
-            self._check_store(data, "lossless")
+            self._check_store(data, path, "lossless")
             samples = chunked = self._chunks(data, layout.field_index(name), crc)
             reindex = _Reindex(chunked, self.path, path, self.way)
         file = self.way.source.file

@@ -15,7 +15,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
-from celeiro.errors import BusyError, ChangedError, ExistsError
+from celeiro.errors import BusyError, ChangedError, ExistsError, FormatError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -122,7 +122,7 @@ class File:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.fd = os.open(path, READ_ONLY)
+        self.fd = os.open(path, READ_ONLY | _DO_NOT_WAIT)
         found = os.fstat(self.fd)
         self.size = found.st_size
         """Bytes, when it was opened."""
@@ -189,12 +189,18 @@ class File:
         ChangedError
             Its size or the time of its last change differ.
         """
+        self.check_open()
         now = os.fstat(self.fd)
         if now.st_size != self.size or now.st_mtime_ns != self.stamp:
             raise ChangedError(
                 f"{self.path}: it had {self.size:,} bytes when it was opened and was changed since "
                 f"(it has {now.st_size:,} now). Open it again."
             )
+
+    def check_open(self) -> None:
+        """Refuse to read a file that was closed."""
+        if self.fd < 0:
+            raise FormatError(f"{self.path} is closed. Open it again.")
 
     def check_name(self) -> None:
         """Refuse to go on where the name leads to another file by now.

@@ -20,6 +20,8 @@ from celeiro.reading import source, threads
 from celeiro.reading.samples.rows import damaged
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import numpy.typing as npt
 
     from celeiro.format.chunks import ChunkCodec
@@ -135,23 +137,34 @@ class ChunkSamples:
         out: npt.NDArray[Any],
     ) -> None:
         """Read the chunks of some rows of the grid, each for the positions that want it."""
+        places = self._places(rows, groups, out)
+        per_row = self.chunks.per_row
+        scratch = None if self._direct else np.empty(self._codec.shape, self._codec.dtype)
+        for which, data in source.each(self._source, places):
+            at, box = divmod(which, per_row)
+            self._put(indices, rows[at], box, groups[at], data, scratch, out)
+
+    def _places(
+        self, rows: list[int], groups: list[list[int]], out: npt.NDArray[Any]
+    ) -> Iterable[tuple[int, int, int]]:
+        """Which of the rows' chunks, and where; what was never written is filled in on the way."""
         chunks, per_row = self.chunks, self.chunks.per_row
+        if len(rows) == per_row == 1:
+            offset, length = chunks.place(rows[0])
+            if offset != MISSING:
+                return [(0, offset, length)]
         numbers = (np.array(rows)[:, np.newaxis] * per_row + np.arange(per_row)).reshape(-1)
         offsets = chunks.offsets[numbers]
         missing = offsets == MISSING
         for at in np.unique(np.flatnonzero(missing) // per_row).tolist():
             self._put_fill(rows[at], groups[at], out)
         there = np.flatnonzero(~missing)
-        places = zip(
+        return zip(
             there.tolist(),
             offsets[there].tolist(),
             chunks.lengths[numbers[there]].tolist(),
             strict=True,
         )
-        scratch = None if self._direct else np.empty(self._codec.shape, self._codec.dtype)
-        for which, data in source.each(self._source, places):
-            at, box = divmod(which, per_row)
-            self._put(indices, rows[at], box, groups[at], data, scratch, out)
 
     def _put(
         self,
@@ -229,6 +242,8 @@ def _box(chunk: tuple[int, ...], shape: tuple[int, ...], number: int) -> _Box:
 
 def _grouped(indices: npt.NDArray[np.int64], per_chunk: int) -> tuple[list[int], list[list[int]]]:
     """Rows of the grid that are wanted, and for each the positions in the batch that want it."""
+    if len(indices) == 1:  # ds[i], which would wait 30 µs for what follows
+        return [int(indices[0]) // per_chunk], [[0]]
     wanted = indices // per_chunk
     order = np.argsort(wanted, kind="stable")
     rows = wanted[order]

@@ -23,7 +23,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from celeiro.errors import FormatError
+from celeiro.errors import ChangedError, FormatError
 from celeiro.reading.threads import Lock
 
 if TYPE_CHECKING:
@@ -79,12 +79,17 @@ class FallbackSamples:
 
     def _values(self, wanted: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         child = self._child
-        if child is None or child.ended or child.made_by != os.getpid():
-            # A child of our parent answers our parent: its pipes are not ours.
+        if child is not None and child.made_by != os.getpid():
+            child.leave()  # a child of our parent answers our parent: its pipes are not ours
+            child = None
+        if child is None or child.ended:
             self._child = child = _Child(self._arguments)
         try:
             data = child.ask(wanted)
             self._file.check_name()  # it opened the file by its name, perhaps just now
+        except ChangedError:
+            child.end()
+            raise
         except _Died as death:
             raise FormatError(
                 f"{self._arguments[0]}: HDF5 {death} while it read {len(wanted)} samples of "
@@ -96,9 +101,18 @@ class FallbackSamples:
 
     def close(self) -> None:
         """End the other process."""
-        if self._child is not None and self._child.made_by == os.getpid():
-            self._child.end()
-        self._child = None
+        child, self._child = self._child, None
+        if child is None:
+            return
+        if child.made_by == os.getpid():
+            child.end()
+        else:
+            child.leave()
+
+    def __del__(self) -> None:
+        """End the other process, as Python closes its own files."""
+        if getattr(self, "_child", None) is not None:
+            self.close()
 
 
 class _Died(Exception):
@@ -116,9 +130,11 @@ class _Child:
         # Our own folder first: the other side must be this very celeiro.
         path = os.pathsep.join([here, known] if known else [here])
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM, *arguments],
+            # -P: what happens to lie in the current folder is not imported.
+            [sys.executable, "-P", "-c", _PROGRAM, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            bufsize=0,  # a process forked in the middle of a request must not send its rest again
             env={**os.environ, "PYTHONPATH": path},
         )
         atexit.register(self.end)
@@ -128,8 +144,7 @@ class _Child:
         assert stdin is not None
         assert stdout is not None
         try:
-            stdin.write(np.int64(len(wanted)).tobytes() + wanted.astype(np.int64).tobytes())
-            stdin.flush()
+            _send(stdin, np.int64(len(wanted)).tobytes() + wanted.astype(np.int64).tobytes())
             length = int(np.frombuffer(_exactly(stdout, 8), np.int64)[0])
             data = _exactly(stdout, abs(length))
         except (EOFError, BrokenPipeError):
@@ -148,10 +163,18 @@ class _Child:
             atexit.unregister(self.end)
             self._process.kill()
             self._process.wait()
-            for pipe in (self._process.stdin, self._process.stdout):
-                with contextlib.suppress(OSError):
-                    if pipe is not None:
-                        pipe.close()
+            self._close_pipes()
+
+    def leave(self) -> None:
+        """Let go of what was inherited from the process that this one was forked from."""
+        self._process.returncode = 0  # it is not ours to wait for
+        atexit.unregister(self.end)
+        self._close_pipes()
+
+    def _close_pipes(self) -> None:
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
 
     def _how_it_ended(self) -> str:
         code = self._process.wait()
@@ -159,6 +182,12 @@ class _Child:
         if code < 0:
             return f"crashed ({signal.Signals(-code).name})"
         return f"ended with code {code}"
+
+
+def _send(pipe: IO[bytes], data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[pipe.write(view) :]
 
 
 def _exactly(pipe: IO[bytes], length: int) -> bytearray:
