@@ -425,7 +425,7 @@ def test_a_row_costs_little_memory(csv_of):
     csv_of(text)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 300 * count
+    assert peak < 140 * count
 
 
 @pytest.fixture
