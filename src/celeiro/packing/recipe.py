@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -89,12 +89,12 @@ class SizedRecipe:
     """The tasks."""
     codec: Codec
     """Of the store; its shape is the frame's."""
+    budget: Budget
+    """Shared by the threads."""
     mask: MaskKind | None = None
     """Where pictures have masks."""
     wide: tuple[str, ...] = ()
     """None: everything has one shape."""
-    budget: Budget = field(default_factory=lambda: Budget(_BUDGET))
-    """Shared by the threads."""
 
     def make(self, task: int, row: npt.NDArray[Any] | None) -> Made:
         """Pack one picture, its mask and its boxes."""
@@ -162,12 +162,12 @@ class EncodedRecipe:
 
     plan: Plan
     """The tasks."""
+    budget: Budget
+    """Shared by the threads."""
     wide: tuple[str, ...] = (DATA, MASK)
     """Pictures and masks have sizes of their own."""
     sums_of_rows: bool = False
     """There are no rows."""
-    budget: Budget = field(default_factory=lambda: Budget(_BUDGET))
-    """Shared by the threads."""
 
     def make(self, task: int, row: npt.NDArray[Any] | None) -> Made:
         """Take one picture, its mask and its boxes over."""
@@ -234,9 +234,17 @@ class EncodedRecipe:
         return Piece(png, len(png), crc32c(png), shape, 1, True)
 
 
-def recipe_for(plan: Plan, codec: Codec | None, mask: MaskKind | None) -> Recipe:
-    """The recipe of the plan's store."""
-    return EncodedRecipe(plan) if codec is None else SizedRecipe(plan, codec, mask)
+def recipe_for(
+    plan: Plan,
+    codec: Codec | None,
+    mask: MaskKind | None,
+    stop: threading.Event | None = None,
+) -> Recipe:
+    """The recipe of the plan's store; large pictures wait for each other, until `stop` is set."""
+    budget = Budget(_BUDGET, stop)
+    if codec is None:
+        return EncodedRecipe(plan, budget)
+    return SizedRecipe(plan, codec, budget, mask)
 
 
 def codec_for(options: PackOptions, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Codec:
