@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
     from concurrent.futures import Future
 
-# A block that takes this many times its thread's work waits for the disk (or a busy machine).
-_MOSTLY_WAITING = 3.0
+# A block that takes this many times its work waits for the disk (or the machine is busy).
+_MOSTLY_WAITING = 1.5
 # How often a thread that waits for memory looks whether it shall stop, seconds.
 _LOOK_EVERY = 0.1
 
