@@ -92,3 +92,14 @@ def test_options_are_json_that_compares_equal_to_itself() -> None:
         "jpeg", size=(5, 6), split={"a": 0.3, "b": 0.7}, seed=2**63 - 1
     ).to_json()))  # fmt: skip
     assert json.loads(text)["size"] == [5, 6]
+
+
+def test_scalars_of_numpy_are_numbers_and_can_be_kept_as_json() -> None:
+    split = parse_split({"a": np.float32(0.75), "b": np.float64(0.25)})
+    options = PackOptions("jpeg", size=(8, 8), split=split, seed=np.int64(7), quality=np.uint8(90))
+    assert json.loads(json.dumps(options.to_json())) == options.to_json() | {"size": [8, 8]}
+    assert options == PackOptions("jpeg", size=(8, 8), split={"a": 0.75, "b": 0.25}, seed=7)
+    with pytest.raises(OptionError, match="seed 1.5"):
+        PackOptions("pixels", seed=np.float64(1.5))  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="seed True"):
+        PackOptions("pixels", seed=np.bool_(True))  # type: ignore[arg-type]

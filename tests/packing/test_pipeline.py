@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
+import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from celeiro.packing.pipeline import Budget, Stopped, in_order
+from celeiro.packing import pipeline
+from celeiro.packing.pipeline import Budget, Stopped, Turns, in_order
 from celeiro.storage.local import available_cores
 
 if TYPE_CHECKING:
@@ -143,3 +146,90 @@ def test_a_budget_is_given_back_after_an_error() -> None:
 
 def test_there_is_a_core_to_work_on() -> None:
     assert available_cores() >= 1
+
+
+def test_who_waits_for_a_budget_leaves_once_told_to_stop_and_nobody_gets_any_more() -> None:
+    stop = threading.Event()
+    budget = Budget(10, stop)
+    waiting = threading.Event()
+    left: list[bool] = []
+
+    def wait() -> None:
+        waiting.set()
+        try:
+            with budget.take(10):
+                left.append(False)
+        except Stopped:
+            left.append(True)
+
+    thread = threading.Thread(target=wait)
+    with budget.take(10):
+        thread.start()
+        assert waiting.wait(30)
+        stop.set()
+        thread.join(30)
+        assert left == [True]
+    with pytest.raises(Stopped):
+        budget.take(1)
+    with budget.take(0):
+        pass  # what is small does not ask
+
+
+@pytest.mark.parametrize("needed", [True, False])
+def test_turns_are_taken_one_at_a_time_where_they_are_needed(
+    needed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(perf_counter=lambda: 0.0, thread_time=lambda: 0.0)
+    monkeypatch.setattr(pipeline, "time", clock)  # nobody is seen to wait
+    turns = Turns(needed=needed)
+    inside, most = 0, 0
+    everybody = threading.Barrier(1 if needed else 4)
+
+    def work(block: int, stop: threading.Event) -> None:
+        nonlocal inside, most
+        with turns.take():
+            inside += 1
+            everybody.wait(30)  # all four are in, where no turns are taken
+            for _ in range(200):
+                time.sleep(0)  # gives the GIL away
+                most = max(most, inside)
+            inside -= 1
+
+    list(in_order(range(8), work, workers=4, window=8))
+    assert most == (1 if needed else 4)
+
+
+@pytest.mark.parametrize(("worked", "free"), [(0.9, False), (0.1, True)])
+def test_turns_end_once_a_thread_waits_more_than_it_works(
+    worked: float, free: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = {"real": 0.0, "thread": 0.0}
+    monkeypatch.setattr(
+        pipeline,
+        "time",
+        SimpleNamespace(perf_counter=lambda: clock["real"], thread_time=lambda: clock["thread"]),
+    )
+    turns = Turns(needed=True)
+    with turns.take():
+        clock["real"] += 1.0
+        clock["thread"] += worked
+    second = threading.Event()
+
+    def enter() -> None:
+        with turns.take():
+            second.set()
+
+    thread = threading.Thread(target=enter)
+    with turns.take():
+        thread.start()
+        assert second.wait(30 if free else 0.05) == free
+    thread.join(30)
+    assert second.is_set()
+
+
+def test_an_error_gives_the_turn_back() -> None:
+    turns = Turns(needed=True)
+    with pytest.raises(ZeroDivisionError), turns.take():
+        raise ZeroDivisionError
+    with turns.take():
+        pass

@@ -24,6 +24,7 @@ from PIL import Image
 import celeiro
 from celeiro.errors import OptionError, PictureError, SourceError
 from celeiro.format import layout
+from celeiro.packing import job as job_module
 from celeiro.packing import recipe as module
 from celeiro.packing.options import PackOptions
 from celeiro.packing.pack import prepare
@@ -668,6 +669,40 @@ def test_only_large_pictures_ask_by_their_headers(tmp_path):
     for task in range(2):
         recipe.make(task, None)
     assert budget.asked == [1800 * 1900 * 3, 0]
+
+
+def test_once_interrupted_no_large_picture_that_waits_is_decoded_any_more(tmp_path, monkeypatch):
+    (tmp_path / "a.jpg").write_bytes(JPEG)
+    for name in "bcd":
+        (tmp_path / f"{name}.png").write_bytes(png(np.zeros((1800, 1900, 3), np.uint8)))
+    monkeypatch.setattr(module, "_BUDGET", 12_000_000)
+    original, in_order = module.pictures.decode, job_module.in_order
+    begun, stops, large = threading.Event(), [], []
+
+    def with_stop(*arguments, **options):
+        stops.append(options["stop"])
+        return in_order(*arguments, **options)
+
+    def decode(data, **options):
+        if data != JPEG:
+            large.append(1)
+            begun.set()
+            assert stops[0].wait(10)  # the picture in hand when Ctrl-C comes
+        return original(data, **options)
+
+    def interrupt(progress):
+        if progress.done:
+            assert begun.wait(10)
+            time.sleep(0.02)  # so that the others come to wait
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(job_module, "in_order", with_stop)
+    monkeypatch.setattr(module.pictures, "decode", decode)
+    with pytest.raises(KeyboardInterrupt):
+        celeiro.pack(
+            tmp_path, tmp_path / "o.h5", size=8, workers=4, buffer_size=8, on_progress=interrupt
+        )
+    assert large == [1]
 
 
 def test_large_pictures_are_decoded_one_at_a_time(tmp_path, monkeypatch):

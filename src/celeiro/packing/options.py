@@ -10,6 +10,8 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+import numpy as np
+
 from celeiro.errors import OptionError
 from celeiro.format import layout
 from celeiro.format.codecs import Compressor
@@ -59,6 +61,8 @@ class PackOptions:
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself, with what to do instead."""
+        for name in ("quality", "max_side", "seed", "max_pixels"):
+            object.__setattr__(self, name, _plain(getattr(self, name)))
         layout.check_key(self.key)
         _one_of("store", self.store, layout.STORES)
         _one_of("resize", self.resize, get_args(Mode))
@@ -131,7 +135,14 @@ def parse_split(text: str | Mapping[str, float] | None) -> dict[str, float]:
     """Fractions by name from "train=0.8,test=0.2" or a mapping; empty for None."""
     if not text:
         return {}
-    return dict(parse_splits(text)) if isinstance(text, str) else dict(text)
+    if isinstance(text, str):
+        return dict(parse_splits(text))
+    return {name: _plain(fraction) for name, fraction in text.items()}
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy scalar as Python's own, which can be written as JSON; anything else as it is."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:

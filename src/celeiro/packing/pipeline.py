@@ -9,14 +9,21 @@ the threads, so memory does not depend on how many there are. Leaving early (an 
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Callable, Generator, Iterable, Iterator
     from concurrent.futures import Future
+
+# A block that takes this many times its work waits for the disk (or the machine is busy).
+_MOSTLY_WAITING = 1.5
+# How often a thread that waits for memory looks whether it shall stop, seconds.
+_LOOK_EVERY = 0.1
 
 Block = TypeVar("Block")
 Result = TypeVar("Result")
@@ -34,14 +41,16 @@ def in_order(
     window: int,
     cost: Callable[[Block], int] = lambda _: 0,
     limit: int = 0,
+    stop: threading.Event | None = None,
 ) -> Generator[Result, None, None]:
     """Results of `work(block, stop)` in the order of `blocks`.
 
     At most `window` blocks are in flight, and no more than cost `limit` together (or one alone).
-    `work` looks at `stop` between its tasks and raises `Stopped` once it is set. `blocks` is
-    iterated in the calling thread, so a user's iterator need not be safe for threads.
+    `work` looks at `stop` between its tasks and raises `Stopped` once it is set; who has more
+    that waits for it (a `Budget`) hands the event in. `blocks` is iterated in the calling thread,
+    so a user's iterator need not be safe for threads.
     """
-    stop = threading.Event()
+    stop = stop or threading.Event()
     pending: deque[tuple[Future[Result], int]] = deque()
     spent = 0
     pool = ThreadPoolExecutor(workers, thread_name_prefix="celeiro")
@@ -60,15 +69,46 @@ def in_order(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+class Turns:
+    """One thread at a time, until it is seen to wait for the disk: then all at once.
+
+    Short calls that give the GIL away make threads wait for each other more than they work.
+
+    Parameters
+    ----------
+    needed
+        Whether to begin so; otherwise all threads work at once from the beginning.
+    """
+
+    def __init__(self, *, needed: bool) -> None:
+        self._needed = needed
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def take(self) -> Iterator[None]:
+        """Wait for the turn, where turns are taken; it ends with the `with` block."""
+        if not self._needed:
+            yield
+            return
+        with self._lock:
+            began, worked = time.perf_counter(), time.thread_time()
+            yield
+            worked = time.thread_time() - worked
+            if time.perf_counter() - began > _MOSTLY_WAITING * worked:
+                self._needed = False
+
+
 class Budget:
     """A shared allowance of bytes: large pictures take turns, small ones do not wait.
 
-    A request larger than the whole allowance is granted alone.
+    A request larger than the whole allowance is granted alone, and none is once `stop` is set:
+    who waits then leaves by `Stopped`.
     """
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, stop: threading.Event | None = None) -> None:
         self._total = total
         self._used = 0
+        self._stop = stop or threading.Event()
         self._changed = threading.Condition()
 
     def take(self, size: int) -> Budget.Grant:
@@ -77,7 +117,10 @@ class Budget:
             return Budget.Grant(self, 0)
         size = min(size, self._total)
         with self._changed:
-            self._changed.wait_for(lambda: self._used + size <= self._total)
+            while not self._stop.is_set() and self._used + size > self._total:
+                self._changed.wait(_LOOK_EVERY)
+            if self._stop.is_set():
+                raise Stopped
             self._used += size
         return Budget.Grant(self, size)
 

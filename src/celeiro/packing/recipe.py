@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -129,12 +129,12 @@ class SizedRecipe:
     """Of the store; its shape is the frame's."""
     files: Files
     """Where the pictures are."""
+    budget: Budget
+    """Shared by the threads."""
     mask: MaskKind | None = None
     """Where pictures have masks."""
     wide: tuple[str, ...] = ()
     """None: everything has one shape."""
-    budget: Budget = field(default_factory=lambda: Budget(_BUDGET))
-    """Shared by the threads."""
 
     def make(self, task: int, row: npt.NDArray[Any] | None) -> Made:
         """Pack one picture, its mask and its boxes."""
@@ -203,12 +203,12 @@ class EncodedRecipe:
     """The tasks."""
     files: Files
     """Where the pictures are."""
+    budget: Budget
+    """Shared by the threads."""
     wide: tuple[str, ...] = (DATA, MASK)
     """Pictures and masks have sizes of their own."""
     sums_of_rows: bool = False
     """There are no rows."""
-    budget: Budget = field(default_factory=lambda: Budget(_BUDGET))
-    """Shared by the threads."""
 
     def make(self, task: int, row: npt.NDArray[Any] | None) -> Made:
         """Take one picture, its mask and its boxes over."""
@@ -275,11 +275,21 @@ class EncodedRecipe:
 
 
 def recipe_for(
-    plan: Plan, codec: Codec | None, mask: MaskKind | None, files: Files | None = None
+    plan: Plan,
+    codec: Codec | None,
+    mask: MaskKind | None,
+    files: Files | None = None,
+    *,
+    stop: threading.Event | None = None,
 ) -> Recipe:
-    """The recipe of the plan's store; without `files`, of the files that the plan lists."""
-    files = files or FilesOnDisk(plan.listing)
-    return EncodedRecipe(plan, files) if codec is None else SizedRecipe(plan, codec, files, mask)
+    """The recipe of the plan's store; without `files`, of the files that the plan lists.
+
+    Large pictures wait for each other, until `stop` is set.
+    """
+    files, budget = files or FilesOnDisk(plan.listing), Budget(_BUDGET, stop)
+    if codec is None:
+        return EncodedRecipe(plan, files, budget)
+    return SizedRecipe(plan, codec, files, budget, mask)
 
 
 def codec_for(options: PackOptions, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Codec:

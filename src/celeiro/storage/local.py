@@ -48,11 +48,11 @@ def read_file(path: bytes | str, size_hint: int = 0) -> bytes:
     """
     fd = os.open(path, READ_ONLY | _DO_NOT_WAIT)
     try:
+        data = os.read(fd, size_hint + 1) if size_hint else b""
+        if size_hint and len(data) == size_hint:
+            return data  # as long as somebody has seen it to be, so it is a file
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", os.fsdecode(path))
-        data = os.read(fd, size_hint + 1)
-        if len(data) == size_hint:
-            return data
         # Another size than was said; or one call gave less, as Linux does beyond 2 GB.
         parts = [data]
         while part := os.read(fd, 1 << 20):

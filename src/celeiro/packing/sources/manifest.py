@@ -27,7 +27,7 @@ from celeiro.packing.sources.tables import SUFFIXES, Table, read_table
 from celeiro.packing.sources.targets import labels_of, splits_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -112,9 +112,11 @@ def _claim(columns: Mapping[str, Any], names: Sequence[str], chosen: str | None)
     return next((by_name[name] for name in names if name in by_name), None)
 
 
-def _paths(cells: Iterable[Any], column: str, where: Where) -> Names:
+def _paths(cells: list[Any], column: str, where: Where) -> Names:
+    """The paths of a column, whose cells are let go one by one: both would not fit 200 bytes."""
     builder = NamesBuilder()
     for row, cell in enumerate(cells):
+        cells[row] = None
         if not isinstance(cell, str) or not cell.strip():
             raise SourceError(f"{where(row)}: {column} is {quoted(cell)}. Wanted: a path")
         if _URL.match(cell):
