@@ -414,7 +414,7 @@ def test_ctrl_c_ends_the_threads_and_keeps_what_is_done(
 
     source = photo_folder(60)
     interrupt(source, out, after=30, workers=2, **STORES[store])
-    assert not [t for t in threading.enumerate() if t.name.startswith("celeiro")]
+    assert not [t for t in threading.enumerate() if t.name.startswith("celeiro-pack")]
     assert not out.exists()
     report = celeiro.pack(source, out, **STORES[store])
     assert report.resumed >= 30

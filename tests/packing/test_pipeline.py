@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def threads() -> set[str]:
-    return {t.name for t in threading.enumerate() if t.name.startswith("celeiro")}
+    return {t.name for t in threading.enumerate() if t.name.startswith("celeiro-pack")}
 
 
 @given(n=st.integers(0, 40), workers=st.integers(1, 8), window=st.integers(1, 12))

@@ -388,9 +388,13 @@ def _commit(
 def _stopping_error(job: Job, work: Work, task: int, reason: str) -> PictureError:
     """The error that stops the job at a bad picture, with what can be done about it."""
     path = printable(job.plan.listing.path(task))
+    done = f"({task:,} of {len(job.plan):,} done)"
+    if job.origin is not None:  # a sample of a dataset cannot be mended, nor put somewhere else
+        kept = f" What was packed before it is kept in {work.folder} {done}." if task else ""
+        return PictureError(f"{path}: {reason}.{kept} Leave bad ones out with --on-error skip.")
     kept = (
-        f"What was packed before it is kept in {work.folder} ({task:,} of {len(job.plan):,} done): "
-        "mend or remove this one and give the same command again to go on"
+        f"What was packed before it is kept in {work.folder} {done}: mend or remove this one and "
+        "give the same command again to go on"
         if task
         else "It is the first one: mend or remove it"
     )

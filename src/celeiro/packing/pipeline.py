@@ -53,7 +53,7 @@ def in_order(
     stop = stop or threading.Event()
     pending: deque[tuple[Future[Result], int]] = deque()
     spent = 0
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="celeiro")
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="celeiro-pack")
     try:
         for block in blocks:
             price = cost(block)
