@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from celeiro.errors import BusyError, ExistsError
+from celeiro.errors import BusyError, ChangedError, ExistsError, FormatError
 from celeiro.storage import local
 
 if TYPE_CHECKING:
@@ -272,3 +274,170 @@ def test_descriptors_are_closed_whatever_happens(tmp_path: Path) -> None:
 
 def test_free_space_is_a_number_of_bytes(tmp_path: Path) -> None:
     assert local.free_bytes(tmp_path) > 0
+
+
+# Reading at positions
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> bytes:
+    data = os.urandom(100_000)
+    (tmp_path / "data").write_bytes(data)
+    return data
+
+
+@pytest.fixture(params=["as it is", "without preadv", "no answer about memory"])
+def reader(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, data: bytes
+) -> Any:
+    """A file on this system, on one like Windows, and on a file system that tells nothing."""
+    if request.param == "without preadv":
+        for name in ("pread", "preadv", "posix_fadvise", "RWF_NOWAIT"):
+            monkeypatch.delattr(os, name, raising=False)
+    elif request.param == "no answer about memory" and hasattr(os, "RWF_NOWAIT"):
+        preadv = os.preadv
+
+        def refuse(fd: int, views: Any, offset: int, flags: int = 0) -> int:
+            if flags:
+                raise OSError(errno.EOPNOTSUPP, "not here")
+            return preadv(fd, views, offset)
+
+        monkeypatch.setattr(os, "preadv", refuse)
+    file = local.File(tmp_path / "data")
+    yield file
+    file.close()
+
+
+PLACES = [(0, 10), (5, 0), (99_990, 10), (0, 100_000), (4_095, 2), (100_000, 0)]
+
+
+@pytest.mark.parametrize(("offset", "length"), PLACES)
+def test_a_view_is_filled_from_its_place(
+    offset: int, length: int, reader: local.File, data: bytes
+) -> None:
+    for _ in range(2):
+        view = memoryview(bytearray(length))
+        reader.read_into(view, offset)
+        assert view == data[offset : offset + length]
+        view = memoryview(bytearray(length))
+        if reader.try_into(view, offset):
+            assert view == data[offset : offset + length]
+        assert reader.read(length, offset) == data[offset : offset + length]
+
+
+@pytest.mark.skipif(not hasattr(os, "RWF_NOWAIT"), reason="this system does not tell")
+def test_bytes_that_are_in_memory_come_at_once_and_others_do_not_wait(
+    tmp_path: Path, data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = local.File(tmp_path / "data")
+    view = memoryview(bytearray(1000))
+    if not file.try_into(view, 500):
+        pytest.skip("this file system does not tell")
+    assert view == data[500:1500]
+    asked = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda *args: asked.append(args))
+
+    def not_there(*args: Any) -> int:
+        raise BlockingIOError
+
+    monkeypatch.setattr(os, "preadv", not_there)
+    assert not file.try_into(view, 500)
+    monkeypatch.setattr(os, "preadv", lambda *args: 400)  # as far as it is there
+    assert not file.try_into(view, 500)
+    assert asked == [(file.fd, 500, 1000, os.POSIX_FADV_WILLNEED)] * 2
+    file.close()
+
+
+@pytest.mark.parametrize(("offset", "length"), [(99_990, 11), (100_000, 1), (200_000, 5)])
+def test_a_place_beyond_the_end_is_an_error(offset: int, length: int, reader: local.File) -> None:
+    message = f"{length:,} bytes were wanted from byte {offset:,} on, and it ends before"
+    with pytest.raises(ChangedError, match=message):
+        reader.read_into(memoryview(bytearray(length)), offset)
+    with pytest.raises(ChangedError, match=message):
+        reader.read(length, offset)
+    with contextlib.suppress(ChangedError):  # who does not tell what is in memory only says no
+        assert not reader.try_into(memoryview(bytearray(length)), offset)
+
+
+def test_a_read_that_comes_in_parts_is_put_together(
+    tmp_path: Path, data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not hasattr(os, "preadv"):
+        pytest.skip("no preadv here")
+    preadv = os.preadv
+    monkeypatch.setattr(os, "preadv", lambda fd, views, at: preadv(fd, [views[0][:999]], at))
+    view = memoryview(bytearray(10_000))
+    file = local.File(tmp_path / "data")
+    file.read_into(view, 77)
+    file.close()
+    assert view == data[77:10_077]
+
+
+def test_reads_move_no_offset_that_others_share(reader: local.File) -> None:
+    if not hasattr(os, "preadv"):
+        return  # a lock is what keeps them apart there
+    before = os.lseek(reader.fd, 0, os.SEEK_CUR)
+    reader.read_into(memoryview(bytearray(100)), 50)
+    reader.read(100, 50)
+    assert os.lseek(reader.fd, 0, os.SEEK_CUR) == before
+
+
+@pytest.mark.parametrize("change", ["longer", "shorter", "written to", "touched"])
+def test_a_file_that_changed_is_noticed(
+    change: str, reader: local.File, tmp_path: Path, data: bytes
+) -> None:
+    path = tmp_path / "data"
+    reader.check()
+    if change == "longer":
+        with path.open("ab") as file:
+            file.write(b"x")
+    elif change == "shorter":
+        os.truncate(path, 99_999)
+    elif change == "written to":
+        with path.open("r+b") as file:
+            file.write(b"x")
+    # A clock of a file system may stand still for some milliseconds.
+    os.utime(path, ns=(0, reader.stamp + (change in ("written to", "touched"))))
+    with pytest.raises(ChangedError, match="changed since .*Open it again"):
+        reader.check()
+
+
+def test_a_name_that_leads_elsewhere_is_noticed(reader: local.File, tmp_path: Path) -> None:
+    reader.check_name()
+    os.rename(tmp_path / "data", tmp_path / "old")
+    with pytest.raises(ChangedError, match="another file|Open it again"):
+        reader.check_name()
+    (tmp_path / "data").write_bytes(b"new")
+    with pytest.raises(ChangedError, match="another file has this name"):
+        reader.check_name()
+    reader.check()  # what is open is as it was
+    os.rename(tmp_path / "old", tmp_path / "data")
+    reader.check_name()
+
+
+def test_a_closed_file_says_so(reader: local.File) -> None:
+    reader.close()
+    reader.close()
+    for call in (reader.check, reader.check_open):
+        with pytest.raises(FormatError, match="is closed"):
+            call()
+
+
+def test_many_threads_read_at_once(reader: local.File, data: bytes) -> None:
+    def read(seed: int) -> bool:
+        rng = np.random.default_rng(seed)
+        for offset in rng.integers(0, 90_000, 50).tolist():
+            view = memoryview(bytearray(10_000))
+            reader.read_into(view, offset)
+            if view != data[offset : offset + 10_000]:
+                return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(read, range(8)))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_pipe_is_opened_without_waiting_for_a_writer(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    local.File(tmp_path / "pipe").close()

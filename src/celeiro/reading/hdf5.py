@@ -44,6 +44,10 @@ def reading(path: Path) -> Iterator[h5py.File]:
             raise FormatError(f"{path}: no HDF5 file; it begins with {beginning(path)!r}.")
         with open_file(path) as file:
             yield file
+    except FormatError as error:
+        if str(path) in str(error):
+            raise
+        raise FormatError(f"{path}: {error}") from error  # from where no path is known
     except (CeleiroError, MemoryError):
         raise
     except PermissionError as error:

@@ -11,6 +11,7 @@ import numpy as np
 
 from celeiro.errors import OptionError
 from celeiro.reading import foreign, hdf5
+from celeiro.reading.belief import Belief
 from celeiro.reading.columns import Lazy
 from celeiro.reading.contents import Contents
 from celeiro.reading.header import is_ours, read_header
@@ -86,12 +87,11 @@ def _labels_of(file: h5py.File, found: foreign.Found, way: Way, count: int) -> L
 def _whole(data: h5py.Dataset, way: Way, count: int) -> Lazy[Any]:
     """All values of a data set, one a sample; axes of length 1 are dropped."""
     samples = samples_in(data, way)
-    file: File = way.source.file
+    believed = Belief(way.source.file, what=f"{data.name!r}, row")
 
     def load() -> Any:
         values = np.empty((len(samples), *(samples.shape or ())), samples.dtype)
-        samples.read(np.arange(len(samples)), values)
-        file.check()
+        believed(lambda: samples.read(np.arange(len(samples)), values))
         narrow = tuple(axis for axis, side in enumerate(values.shape) if side == 1)
         values = values.squeeze(narrow).reshape(count, -1)
         return values[:, 0] if values.shape[1] == 1 else values

@@ -48,7 +48,7 @@ class FileSource:
 class _Scratch(threading.local):
     """One buffer a thread."""
 
-    buffer = memoryview(b"")
+    buffer = memoryview(bytearray())
 
     def of(self, length: int) -> memoryview:
         if length > _KEPT:

@@ -8,7 +8,8 @@ and has crashed on files that lie; a crash over there is a message here. Request
 bare numbers and bytes, nothing is pickled:
 
     request   count (int64), then so many sample numbers (int64)
-    answer    length (int64) ≥ 0, then so many bytes of values; or -length, then an error's text
+    answer    length (int64) ≥ 0, then so many bytes of values; or -length, then so many bytes of
+              an error: the sample's number (int64) and what HDF5 says
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from celeiro.errors import ChangedError, FormatError
+from celeiro.errors import ChangedError, FormatError, SampleError
 from celeiro.reading.threads import Lock
 
 if TYPE_CHECKING:
@@ -154,7 +155,8 @@ class _Child:
             self.end()
             raise
         if length < 0:
-            raise FormatError(data.decode("utf-8", "replace"))
+            number = int(np.frombuffer(data[:8], np.int64)[0])
+            raise SampleError(f"HDF5 says: {data[8:].decode('utf-8', 'replace')}", number)
         return data
 
     def end(self) -> None:
@@ -221,13 +223,12 @@ def serve(path: str, key: str) -> None:
             except EOFError:
                 return
             try:
+                number = int(wanted[0])
                 values = np.empty((count, *data.shape[1:]), data.dtype.newbyteorder("="))
                 for at, number in enumerate(wanted.tolist()):
                     values[at] = data[number]
             except Exception as error:
-                text = f"{path}: {key!r}, sample {number:,}: HDF5 says: {error}".encode(
-                    "utf-8", "replace"
-                )
+                text = np.int64(number).tobytes() + str(error).encode("utf-8", "replace")
                 stdout.write(np.int64(-len(text)).tobytes() + text)
             else:
                 stdout.write(np.int64(values.nbytes).tobytes())
