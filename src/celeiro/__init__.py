@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from celeiro.care.bench import bench
     from celeiro.care.doctor import doctor
     from celeiro.care.repack import repack
+    from celeiro.care.salvage import salvage
+    from celeiro.care.verify import verify
     from celeiro.classic import HDF5Dataset, HDF5DatasetWriter
     from celeiro.packing.outcome import Progress
     from celeiro.packing.pack import pack
@@ -40,6 +42,8 @@ __all__ = [
     "open",
     "pack",
     "repack",
+    "salvage",
+    "verify",
 ]
 
 _FOUND_IN = {
@@ -53,6 +57,8 @@ _FOUND_IN = {
     "open": "celeiro.reading.dataset",
     "pack": "celeiro.packing.pack",
     "repack": "celeiro.care.repack",
+    "salvage": "celeiro.care.salvage",
+    "verify": "celeiro.care.verify",
 }
 
 _register_filters()

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Mapping
 
-    from celeiro.care.structure import Stream, Structure
+    from celeiro.care.streams import Stream
+    from celeiro.care.structure import Structure
     from celeiro.care.verdict import Findings
     from celeiro.format.codecs import Codec
     from celeiro.packing.listing import Listing

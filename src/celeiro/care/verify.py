@@ -28,7 +28,8 @@ from celeiro.storage.local import File, available_cores
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from celeiro.care.structure import Stream, Structure
+    from celeiro.care.streams import Stream
+    from celeiro.care.structure import Structure
     from celeiro.reading.columns import Texts
 
 MOST_FINDINGS = 1000
