@@ -13,10 +13,10 @@ import pytest
 
 import celeiro
 from celeiro.care import bench as module
-from celeiro.care import ceiling, pace
 from celeiro.care.bench import bench, planned_rows
-from celeiro.care.ceiling import Copy, Decode, Fetch, Piece, Plan, Pool, merged
-from celeiro.care.figures import IN_ORDER, SHUFFLED, Spread, limit, ratio_to_lowest
+from celeiro.care.measuring import ceiling, pace
+from celeiro.care.measuring.ceiling import Copy, Decode, Fetch, Piece, Plan, Pool, merged
+from celeiro.care.measuring.figures import IN_ORDER, SHUFFLED, Spread, limit, ratio_to_lowest
 from celeiro.errors import FormatError, OptionError, SampleError
 from celeiro.format import layout
 

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 import celeiro
-from celeiro.care import anatomy, costs, pace, plain
-from celeiro.care.anatomy import Colors, Labels, Layout, Values
-from celeiro.care.costs import CELEIRO, H5PY_BATCHES, H5PY_SINGLE, Cost, Tried
 from celeiro.care.doctor import command, doctor, findings, recommend, too_large
+from celeiro.care.measuring import anatomy, costs, pace, plain
+from celeiro.care.measuring.anatomy import Colors, Labels, Layout, Values
+from celeiro.care.measuring.costs import CELEIRO, H5PY_BATCHES, H5PY_SINGLE, Cost, Tried
 from celeiro.errors import FormatError, OptionError
 from celeiro.format import filters, layout
 from celeiro.reading.samples.fallback import FallbackSamples

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import celeiro
-from celeiro.care import carve, mended
+from celeiro.care.rescuing import carve, mended
 from celeiro.care.salvage import salvage
 from celeiro.care.verify import verify
 from celeiro.errors import CeleiroError, ExistsError, FormatError, OptionError

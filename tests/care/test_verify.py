@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import celeiro
-from celeiro.care import samples as module
+from celeiro.care.checking import samples as module
 from celeiro.care.verify import verify
 from celeiro.errors import FormatError, OptionError
 from celeiro.format import layout

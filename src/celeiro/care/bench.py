@@ -17,9 +17,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from celeiro.care import ceiling, pace
-from celeiro.care.ceiling import Copy, Decode, Fetch, Plan, Pool
-from celeiro.care.figures import IN_ORDER, SHUFFLED, Ceiling, Order, Spread, limit, ratio_to_lowest
+from celeiro.care.measuring import ceiling, pace
+from celeiro.care.measuring.ceiling import Copy, Decode, Fetch, Plan, Pool
+from celeiro.care.measuring.figures import (
+    IN_ORDER,
+    SHUFFLED,
+    Ceiling,
+    Order,
+    Spread,
+    limit,
+    ratio_to_lowest,
+)
 from celeiro.errors import OptionError
 from celeiro.reading.cache import available_memory
 from celeiro.reading.dataset import open as open_dataset
@@ -32,7 +40,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from celeiro.care.figures import Limit
+    from celeiro.care.measuring.figures import Limit
     from celeiro.reading.dataset import Dataset
 
 _RUNS = 7

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from celeiro.care import anatomy, costs
-from celeiro.care.costs import Cost
+from celeiro.care.measuring import anatomy, costs
+from celeiro.care.measuring.costs import Cost
 from celeiro.errors import CeleiroError, OptionError
 from celeiro.reading.cache import available_memory
 from celeiro.reading.dataset import open as open_dataset
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from celeiro.care.anatomy import Colors, Labels, Layout, Values
-    from celeiro.care.costs import Tried
+    from celeiro.care.measuring.anatomy import Colors, Labels, Layout, Values
+    from celeiro.care.measuring.costs import Tried
     from celeiro.reading.dataset import Dataset
 
 # Repacking takes a while and twice the disk: less than this is not worth it.

@@ -16,9 +16,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from celeiro.care.rescue import Rescue
-from celeiro.care.rest import job_of
-from celeiro.care.verdict import Finding, Findings
+from celeiro.care.checking.verdict import Finding, Findings
+from celeiro.care.rescuing.rescue import Rescue
+from celeiro.care.rescuing.rest import job_of
 from celeiro.errors import FormatError, OptionError
 from celeiro.packing.pack import how_of, pack_job
 from celeiro.packing.work import unfinished

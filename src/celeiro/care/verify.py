@@ -14,11 +14,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from celeiro.care import against as comparing
-from celeiro.care import foreign
-from celeiro.care.samples import check
-from celeiro.care.structure import examine
-from celeiro.care.verdict import Findings, Verdict
+from celeiro.care.checking import against as comparing
+from celeiro.care.checking import foreign
+from celeiro.care.checking.samples import check
+from celeiro.care.checking.structure import examine
+from celeiro.care.checking.verdict import Findings, Verdict
 from celeiro.errors import ChangedError, FormatError, OptionError
 from celeiro.packing.outcome import Progress
 from celeiro.reading import hdf5
@@ -28,8 +28,8 @@ from celeiro.storage.local import File, available_cores
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from celeiro.care.streams import Stream
-    from celeiro.care.structure import Structure
+    from celeiro.care.checking.streams import Stream
+    from celeiro.care.checking.structure import Structure
     from celeiro.reading.columns import Texts
 
 MOST_FINDINGS = 1000

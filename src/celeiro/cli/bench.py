@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from celeiro.care.bench import bench as measure
-from celeiro.care.pace import BATCH
+from celeiro.care.measuring.pace import BATCH
 from celeiro.cli.words import print_json, print_out, say, size_of, table, time_of
 from celeiro.errors import OptionError
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from celeiro.care.bench import Bench
-    from celeiro.care.figures import Order, Spread
+    from celeiro.care.measuring.figures import Order, Spread
 
 _WIDTH = 54
 
@@ -119,7 +119,7 @@ def _moment(spread: Spread) -> str:
 
     Examples
     --------
-    >>> from celeiro.care.figures import Spread
+    >>> from celeiro.care.measuring.figures import Spread
     >>> _moment(Spread(25e-6, 24e-6, 0.031, 9))
     '25 µs (24 µs – 31 ms)'
     """

@@ -14,8 +14,8 @@ from celeiro.cli.words import number_of, print_json, print_out, size_of, table, 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from celeiro.care.costs import Cost
     from celeiro.care.doctor import Diagnosis
+    from celeiro.care.measuring.costs import Cost
 
 _WIDTH = 26
 

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from celeiro.care.verdict import printed
+from celeiro.care.checking.verdict import printed
 from celeiro.care.verify import MOST_FINDINGS
 from celeiro.care.verify import verify as look_at
 from celeiro.cli.progress import watched
 from celeiro.cli.words import number_of, print_json, print_out, rate_of, size_of, time_of
 
 if TYPE_CHECKING:
-    from celeiro.care.verdict import Finding, Verdict
+    from celeiro.care.checking.verdict import Finding, Verdict
 
 
 def verify(

@@ -187,7 +187,13 @@ class ChunkCodec:
             HDF5's of this chunk: where bit k is set, filter k was not applied. HDF5 reads such a
             chunk also where the filter is mandatory.
         """
-        room = self._room(out)
+        self.fill(data, self._room(out), mask)
+
+    def fill(self, data: Data, room: compressors.Room, mask: int = 0) -> None:
+        """As `decode`, into bytes that the caller knows to be right: a hot loop checks them once.
+
+        `room` is uint8, of one axis, C-contiguous, writable, and of exactly the chunk's size.
+        """
         plan = self._plans.get(mask) or self._remembered(mask)
         try:
             for step in plan.steps:

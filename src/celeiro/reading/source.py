@@ -69,19 +69,21 @@ def each(
 
     A view is valid until the next one is asked for.
     """
-    file = source.file
+    # Bound once: what is done for every sample is held up by every other thread's Python.
+    look, try_into, room = source.look, source.file.try_into, _scratch.of
     late = []
-    for number, offset, length in places:
-        view = source.look(offset, length)
+    for place in places:
+        number, offset, length = place
+        view = look(offset, length)
         if view is None:
-            view = _scratch.of(length)
-            if not file.try_into(view, offset):
-                late.append((number, offset, length))
+            view = room(length)
+            if not try_into(view, offset):
+                late.append(place)
                 continue
         yield number, view
     for number, offset, length in late:
-        view = _scratch.of(length)
-        file.read_into(view, offset)
+        view = room(length)
+        source.file.read_into(view, offset)
         yield number, view
 
 

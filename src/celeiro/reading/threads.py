@@ -1,6 +1,6 @@
 """Threads that share the work of one batch, the caller's among them.
 
-    share(work, 256, workers=2)  ->  work(0, 16) · work(16, 32) · … in whichever thread is free
+    share(work, 256, workers=2)  ->  work(0, 64) · work(64, 112) · … in whichever thread is free
 
 The invariant: when `share` returns or raises, no thread is at work any more, so the memory that
 they fill is the caller's again. The threads wait for the next batch; a forked process, where no
@@ -18,13 +18,13 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
 # Never more at work than callers ask for; this bounds what all of them ask for together.
 _MOST_THREADS = 256
-# Spans a thread: small enough that none waits long for the last, large enough to cost nothing.
-_SPANS = 8
+# The smallest span is a thread's share by so many, for work as short as copying a row.
+_FINEST = 64
 
 _pool: ThreadPoolExecutor | None = None
 
@@ -42,8 +42,7 @@ def share(work: Callable[[int, int], None], count: int, *, workers: int) -> None
         if count:
             work(0, count)
         return
-    span = max(1, count // (workers * _SPANS))
-    left = deque((first, min(first + span, count)) for first in range(0, count, span))
+    left = deque(_spans(count, workers))
 
     def run() -> None:
         try:
@@ -66,6 +65,18 @@ def share(work: Callable[[int, int], None], count: int, *, workers: int) -> None
         _wait(others)
     for other in others:
         other.result()
+
+
+def _spans(count: int, workers: int) -> Iterator[tuple[int, int]]:
+    """Spans that shrink: large ones cost nothing, and small ones let all threads end together.
+
+    In 16 spans of 16 pictures one thread waits while the other decodes the last: 3 % of a batch.
+    """
+    first, least = 0, max(1, count // (workers * _FINEST))
+    while first < count:
+        last = min(count, first + max(least, (count - first) // (2 * workers)))
+        yield first, last
+        first = last
 
 
 def _start(run: Callable[[], None], count: int, others: list[Future[None]]) -> None:

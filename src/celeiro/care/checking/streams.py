@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
-from celeiro.care import decoding
-from celeiro.care.columns import Columns, number
+from celeiro.care.checking import decoding
+from celeiro.care.checking.columns import Columns, number
 from celeiro.errors import FormatError
 from celeiro.format import filters, layout
 from celeiro.format.chunks import ChunkCodec, Number, filters_of

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from celeiro.care.verdict import printed
+from celeiro.care.checking.verdict import printed
 from celeiro.errors import CeleiroError, FormatError, OptionError, PictureError
 from celeiro.format import layout
 from celeiro.format.names import printable
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Mapping
 
-    from celeiro.care.streams import Stream
-    from celeiro.care.structure import Structure
-    from celeiro.care.verdict import Findings
+    from celeiro.care.checking.streams import Stream
+    from celeiro.care.checking.structure import Structure
+    from celeiro.care.checking.verdict import Findings
     from celeiro.format.codecs import Codec
     from celeiro.packing.listing import Listing
     from celeiro.packing.recipe import Recipe

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
-from celeiro.care.lookup3 import lookup3
-from celeiro.care.roles import Tree, roles_of
+from celeiro.care.rescuing.lookup3 import lookup3
+from celeiro.care.rescuing.roles import Tree, roles_of
 from celeiro.errors import FormatError
 from celeiro.reading import hdf5
 from celeiro.reading.header import Header, is_ours, read_header

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
-from celeiro.care.columns import NUMBERS, without
-from celeiro.care.streams import Stream, Streams
+from celeiro.care.checking.columns import NUMBERS, without
+from celeiro.care.checking.streams import Stream, Streams
 from celeiro.errors import FormatError
 from celeiro.format import layout
 from celeiro.packing.stats import channels
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from celeiro.care.verdict import Findings
+    from celeiro.care.checking.verdict import Findings
     from celeiro.reading.columns import Texts
     from celeiro.reading.header import Header
     from celeiro.storage.local import File

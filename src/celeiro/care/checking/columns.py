@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from celeiro.care.verdict import Findings
+    from celeiro.care.checking.verdict import Findings
     from celeiro.storage.local import File
 
 NUMBERS = ("<i8", "<f8", "|u1")

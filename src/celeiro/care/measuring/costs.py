@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from celeiro.care import pace, plain
+from celeiro.care.measuring import pace, plain
 from celeiro.errors import CeleiroError, FormatError, OptionError
 from celeiro.format import index, layout
 from celeiro.format.checksum import crc32c

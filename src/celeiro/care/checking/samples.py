@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Generator, Iterator
 
-    from celeiro.care.streams import Stream
+    from celeiro.care.checking.streams import Stream
     from celeiro.storage.local import File
 
 # One read of neighbours: large enough for a disk, small enough that all threads have some.

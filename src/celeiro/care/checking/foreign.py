@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from celeiro.care.verdict import Findings
+    from celeiro.care.checking.verdict import Findings
     from celeiro.reading.samples import Samples
     from celeiro.storage.local import File
 

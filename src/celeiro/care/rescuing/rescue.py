@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from celeiro.care import decoding
-from celeiro.care.carve import BloscChunks, Pictures, Piece, Walker, ZlibChunks, pieces
-from celeiro.care.mended import find_headers, mended
-from celeiro.care.rest import Rest
-from celeiro.care.samples import check
-from celeiro.care.streams import Stream
-from celeiro.care.structure import Structure, examine
-from celeiro.care.verdict import Findings
+from celeiro.care.checking import decoding
+from celeiro.care.checking.samples import check
+from celeiro.care.checking.streams import Stream
+from celeiro.care.checking.structure import Structure, examine
+from celeiro.care.checking.verdict import Findings
+from celeiro.care.rescuing.carve import BloscChunks, Pictures, Piece, Walker, ZlibChunks, pieces
+from celeiro.care.rescuing.mended import find_headers, mended
+from celeiro.care.rescuing.rest import Rest
 from celeiro.errors import FormatError, OptionError, PictureError
 from celeiro.format import layout, pictures
 from celeiro.format.chunks import ChunkCodec, Filter, Number

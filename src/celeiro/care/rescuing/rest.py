@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from celeiro.care.streams import Stream
+    from celeiro.care.checking.streams import Stream
     from celeiro.packing.recipe import Recipe
     from celeiro.reading.header import Header
     from celeiro.storage.local import File
