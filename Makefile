@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 ARGS ?=
+WHAT ?= pack read
 BIN := .venv/bin
 
 .PHONY: help demo test lint types docs bench check
@@ -11,7 +12,7 @@ BIN := .venv/bin
 help:  ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST)
 
-demo: .venv/ready  ## pack pictures, kill the packer midway, resume, slice with h5py
+demo: .venv/ready  ## pack pictures, kill the packer midway, resume, slice, read shuffled
 	$(BIN)/python examples/demo.py $(ARGS)
 
 test: .venv/ready-test  ## run the tests and the doctests
@@ -27,8 +28,8 @@ types: .venv/ready-types  ## check types
 docs: .venv/ready-docs  ## build the docs into site/, dead links are errors
 	$(BIN)/zensical build --clean --strict $(ARGS)
 
-bench: .venv/ready-bench  ## measure packing against the article's loop and other writers
-	$(BIN)/python benchmarks/pack.py $(ARGS)
+bench: .venv/ready-bench  ## measure packing and reading beside other ways (WHAT=read for one of them)
+	for what in $(WHAT); do $(BIN)/python benchmarks/$$what.py $(ARGS) || exit 1; done
 
 check: lint types test docs  ## all that CI checks
 
