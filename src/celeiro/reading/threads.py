@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 import weakref
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -43,10 +44,12 @@ def share(work: Callable[[int, int], None], count: int, *, workers: int) -> None
             work(0, count)
         return
     left = deque(_spans(count, workers))
+    busy: list[int] = []  # who may be at work
 
     def run() -> None:
+        busy.append(threading.get_ident())
         try:
-            while True:
+            while left:
                 try:
                     first, last = left.popleft()
                 except IndexError:
@@ -55,16 +58,35 @@ def share(work: Callable[[int, int], None], count: int, *, workers: int) -> None
         except BaseException:
             left.clear()
             raise
+        finally:
+            busy.remove(threading.get_ident())
 
     others: list[Future[None]] = []
+    interrupt: BaseException | None = None
     try:
         _start(run, workers - 1, others)
         run()
+        wait(others)
     finally:
-        left.clear()
-        _wait(others)
+        # Ctrl-C may come at any call, in here too and within `_start`, so that `others` may lack
+        # one. Whoever begins from now on finds nothing left; whoever is busy is waited for.
+        while True:
+            try:
+                left.clear()
+                while _anybody_else(busy):
+                    time.sleep(0.0002)
+                break
+            except BaseException as error:
+                interrupt = error
+    if interrupt is not None:
+        raise interrupt
     for other in others:
         other.result()
+
+
+def _anybody_else(busy: list[int]) -> bool:
+    me = threading.get_ident()
+    return any(who != me for who in tuple(busy))
 
 
 def _spans(count: int, workers: int) -> Iterator[tuple[int, int]]:
@@ -85,19 +107,6 @@ def _start(run: Callable[[], None], count: int, others: list[Future[None]]) -> N
         _pool = ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="celeiro-read")
     with contextlib.suppress(RuntimeError):  # Python is ending and starts no thread: ours does it
         others.extend(_pool.submit(run) for _ in range(count))
-
-
-def _wait(others: list[Future[None]]) -> None:
-    """Until all are done, whatever is raised meanwhile (Ctrl-C): they write to our memory."""
-    interrupt: BaseException | None = None
-    while True:
-        try:
-            wait(others)
-            break
-        except BaseException as error:
-            interrupt = error
-    if interrupt is not None:
-        raise interrupt
 
 
 class Lock:

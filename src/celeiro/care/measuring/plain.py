@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 SINGLE = "single"
 BATCHES = "batches"
 
-_PROGRAM = "from celeiro.care import plain; plain.serve()"
+_PROGRAM = "from celeiro.care.measuring import plain; plain.serve()"
 # To start Python, import h5py, open the file and look up the first sample.
 _STARTING = 10.0
 # A batch that would take longer than so many times what is allowed is made smaller.
