@@ -373,7 +373,14 @@ def _only(stream: Stream, good: npt.NDArray[np.bool_]) -> Stream:
 
 
 def _goes_along(name: str, structure: Structure) -> bool:
-    """Whether a column is of use in a new file: what only tells more of another needs that one."""
-    told_of = [each for each in structure.columns if name in (part(each) for part in layout.BESIDE)]
-    about = name.endswith(tuple(part("") for part in layout.BESIDE))
-    return bool(told_of) or not about
+    """Whether a column is of use in a new file.
+
+    What only tells more of another needs that one, and rows of any length need their offsets.
+    """
+    columns = structure.columns
+    told_of = [each for each in columns if name in (part(each) for part in layout.BESIDE)]
+    if name.endswith(tuple(part("") for part in layout.BESIDE)):
+        return bool(told_of)
+    one_a_row = name == layout.KEYS or name.startswith(f"{layout.FIELDS}/")
+    has_rows = layout.offsets(name) in columns or len(columns[name]) == structure.count
+    return has_rows or not one_a_row
