@@ -11,8 +11,10 @@ error. What a file holds is found once, by opening.py.
 
 from __future__ import annotations
 
+import logging
 import operator
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -37,6 +39,10 @@ if TYPE_CHECKING:
 
     from celeiro.reading.contents import Contents
     from celeiro.reading.source import Source
+
+log = logging.getLogger(__name__)
+
+_TELL_EVERY = 2.0  # seconds
 
 Images = Any
 """One array (N, …), or a list of arrays where samples differ in size."""
@@ -136,7 +142,7 @@ class _Opened:
         source: Source = FileSource(self.file) if self.cache is None else self.cache
         self.contents: Contents = open_contents(
             path,
-            Way(source, options["workers"] or available_cores(), on_progress),
+            Way(source, options["workers"] or available_cores(), on_progress or _logged(path)),
             key=options["key"],
             labels=named,
             color=options["color"],
@@ -487,6 +493,19 @@ def _again(
             f"{path} was replaced or written to since this dataset was pickled. Open it again."
         )
     return Dataset(opened, rows)
+
+
+def _logged(path: Path) -> Callable[[int, int], None]:
+    """Says in the log, every few seconds, how much of a long list of chunks is there."""
+    told = time.monotonic()
+
+    def tell(seen: int, of: int) -> None:
+        nonlocal told
+        if time.monotonic() - told > _TELL_EVERY:
+            told = time.monotonic()
+            log.info("%s: HDF5 has listed %d of %d chunks", path, seen, of)
+
+    return tell
 
 
 def _given(labels: npt.ArrayLike, count: int) -> Lazy[Any]:
