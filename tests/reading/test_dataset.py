@@ -7,6 +7,7 @@ import html
 import logging
 import os
 import pickle
+import shutil
 import threading
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
@@ -510,8 +511,13 @@ def test_samples_come_from_memory_once_they_are_there(path: Path) -> None:
 
 def test_samples_come_from_the_file_until_then(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     go_on = threading.Event()
-    load = cache.Cache._load
-    monkeypatch.setattr(cache.Cache, "_load", lambda self: (go_on.wait(60), load(self)))
+    load = cache.Cache._load_some
+
+    def load_later(self: cache.Cache) -> bool:
+        go_on.wait(60)
+        return load(self)
+
+    monkeypatch.setattr(cache.Cache, "_load_some", load_later)
     monkeypatch.setattr(cache, "_STEP", 4096)
     with celeiro.open(path, cache="memory") as ds:
         assert not ds.cache.wait(0)
@@ -741,3 +747,111 @@ def test_all_errors_are_of_one_tree() -> None:
     for error in (FormatError, OptionError, RowError, SampleError):
         assert issubclass(error, CeleiroError)
         assert issubclass(error, ValueError)
+
+
+# What a loader will do with it
+
+
+def test_a_view_does_not_change_with_the_numbers_it_was_made_of(packed: dict[str, Path]) -> None:
+    ds = celeiro.open(packed["pixels"])
+    order = np.arange(len(ds))
+    view = ds.select(order)
+    order[:] = 0
+    assert view.rows.tolist() == list(range(len(ds)))
+    assert view.labels.tolist() == ds.labels.tolist()
+    rows = ds.split("train").rows
+    with pytest.raises(ValueError, match="read-only"):
+        rows[0] = 1
+
+
+def test_labels_cannot_be_written_to_by_accident(packed: dict[str, Path]) -> None:
+    for ds in (celeiro.open(packed["pixels"]), celeiro.open(packed["pixels"]).split("train")):
+        with pytest.raises(ValueError, match="read-only"):
+            ds.labels[0] = 1
+
+
+def test_a_batch_for_pytorch_is_read_at_once(path: Path) -> None:
+    ds = celeiro.open(path)
+    batch = ds.__getitems__([3, 1, 1])
+    assert [label for _, label in batch] == ds.labels[[3, 1, 1]].tolist()
+    for (image, _), number in zip(batch, [3, 1, 1], strict=True):
+        np.testing.assert_array_equal(image, ds[number][0])
+
+
+def test_labels_by_their_own_name_change_nothing(path: Path) -> None:
+    ds = celeiro.open(path, labels="labels")
+    assert ds.store != "hdf5"
+    assert ds.keys is not None
+    assert ds.splits == celeiro.open(path).splits
+    np.testing.assert_array_equal(ds.labels, celeiro.open(path).labels)
+
+
+def test_a_field_may_be_the_labels(path: Path) -> None:
+    ds = celeiro.open(path, labels="fields/weight")
+    np.testing.assert_array_equal(ds.labels, ds["weight"])
+    with pytest.raises(FormatError, match="wanted a data set with one row"):
+        celeiro.open(path, labels="fields/nothing")
+
+
+def test_a_field_that_is_not_there_is_told_with_those_that_are(path: Path) -> None:
+    ds = celeiro.open(path)
+    assert "mask" in ds.fields
+    assert "nothing" not in ds.fields
+    with pytest.raises(KeyError, match="no field 'nothing'; there are: .*mask"):
+        ds["nothing"]
+
+
+def test_a_mask_is_one_mask(path: Path) -> None:
+    masks = celeiro.open(path)["mask"]
+    with pytest.raises(TypeError):
+        masks[[1, 2]]
+    np.testing.assert_array_equal(masks[-1], masks[len(masks) - 1])
+
+
+def test_samples_that_another_program_stored_in_its_own_way_are_read_unchecked(
+    packed: dict[str, Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.h5"
+    shutil.copy(packed["pixels"], path)
+    with h5py.File(path, "r+") as file:
+        images = file["imagens"][:]
+        del file["imagens"]
+        file.create_dataset(
+            "imagens", data=images, chunks=(3, *images.shape[1:]), compression="gzip"
+        )
+    with pytest.raises(FormatError, match="verify=False"):
+        celeiro.open(path)
+    ds = celeiro.open(path, verify=False)
+    np.testing.assert_array_equal(ds.read(range(len(ds))), images)
+
+
+def test_unaligned_samples_come_from_memory_as_well(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    values = np.random.default_rng(0).random((50, 4, 4)).astype(np.float32)
+    with h5py.File(path, "w") as file:
+        file["a"] = np.zeros(3, np.uint8)
+        file["images"] = values
+        assert file["images"].id.get_offset() % 4
+    ds = celeiro.open(path, cache="memory")
+    assert ds.cache.wait()
+    np.testing.assert_array_equal(ds.read([3, 49, 3]), values[[3, 49, 3]])
+
+
+def test_labels_that_claim_more_than_a_file_can_hold_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("x", (1 << 27, 1), np.uint8)
+        file.create_dataset("y", (1 << 27,), np.int64)
+    with pytest.raises(FormatError, match="claims 1,073,741,824 bytes"):
+        celeiro.open(path)
+
+
+@pytest.mark.parametrize("dtype", [">i8", "bool"])
+def test_labels_of_other_types_are_read_in_runs(tmp_path: Path, dtype: str) -> None:
+    path = tmp_path / "a.h5"
+    labels = (np.arange(20_000) % 2).astype(dtype)
+    with h5py.File(path, "w") as file:
+        file["x"], file["y"] = np.zeros((20_000, 2), np.uint8), labels
+    found = celeiro.open(path).labels
+    assert found.dtype.isnative
+    np.testing.assert_array_equal(found, labels)

@@ -6,6 +6,7 @@ offsets  0 2 2 6        ->  [a b] [] [c d e f]
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,11 @@ class Ragged:
         return len(self.offsets) - 1
 
     def __getitem__(self, index: int) -> npt.NDArray[Any]:
-        """Give one row, 0 ≤ index < len."""
+        """Give one row; a negative index counts from the end."""
+        count, index = len(self), operator.index(index)
+        if not -count <= index < count:
+            raise IndexError(f"row {index} of {count}")
+        index %= count
         return self.values[int(self.offsets[index]) : int(self.offsets[index + 1])]
 
     def take(self, indices: npt.ArrayLike) -> Ragged:

@@ -59,7 +59,7 @@ class Belief:
         try:
             found = read()
         except SampleError as error:
-            self._file.check()
+            self._check()
             # Perhaps the samples are elsewhere by now: another program rewrote the file before.
             if self._reindex is None or not self._reindex():
                 raise self._named(error) from error
@@ -67,8 +67,16 @@ class Belief:
                 found = read()
             except SampleError as second:
                 raise self._named(second) from second
-        self._file.check()
+        except Exception:
+            # Whatever it was, the reason may be that the file was closed or written to meanwhile.
+            self._check()
+            raise
+        self._check()
         return found
+
+    def _check(self) -> None:
+        self._file.check_open()
+        self._file.check()
 
     def _named(self, error: SampleError) -> SampleError:
         return SampleError(

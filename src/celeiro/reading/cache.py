@@ -15,6 +15,7 @@ import os
 import re
 import threading
 import time
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,17 +60,28 @@ class Cache:
             return
         # A huge page more: they must begin at a multiple of their size.
         size = self.file.size + _HUGE
-        if hasattr(mmap, "MAP_ANONYMOUS"):
-            self._memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        else:
-            self._memory = mmap.mmap(-1, size)
+        try:
+            if hasattr(mmap, "MAP_ANONYMOUS"):
+                self._memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            else:
+                self._memory = mmap.mmap(-1, size)
+        except OSError as error:  # a limit of this process, or a system that promises no more
+            log.warning(
+                "%s: no %d MB of memory for it (%s); it is read from the file.",
+                self.file.path,
+                self.file.size >> 20,
+                error,
+            )
+            return
         if hasattr(mmap, "MADV_HUGEPAGE"):
             try:
                 self._memory.madvise(mmap.MADV_HUGEPAGE)
             except OSError as error:
                 log.info("%s: no huge pages: %s", self.file.path, error)
         self._view = memoryview(self._memory)[: self.file.size]
-        self._thread = threading.Thread(target=self._load, name="celeiro-cache", daemon=True)
+        self._thread = threading.Thread(
+            target=_load_all, args=(weakref.ref(self),), name="celeiro-cache", daemon=True
+        )
         self._thread.start()
 
     def look(self, offset: int, length: int) -> memoryview | None:
@@ -105,31 +117,29 @@ class Cache:
         self._view = memoryview(b"")
         self._memory = None
 
-    def _load(self) -> None:
-        began = told = time.monotonic()
+    def _load_some(self) -> bool:
+        """Load the next part; False when that was all."""
         try:
-            while self.loaded < self.file.size and not self._stop.is_set():
-                step = min(_STEP, self.file.size - self.loaded)
-                self.file.read_into(self._view[self.loaded : self.loaded + step], self.loaded)
-                self.file.check()
-                self.loaded += step
-                if time.monotonic() - told > 5:
-                    told = time.monotonic()
-                    log.info("%s: %.0f %% in memory", self.file.path, 100 * self.fraction)
+            step = min(_STEP, self.file.size - self.loaded)
+            self.file.read_into(self._view[self.loaded : self.loaded + step], self.loaded)
+            self.file.check()
+            self.loaded += step
         except Exception as error:
             # Whoever reads what is not loaded meets the same at the file itself.
             self.error = error
             log.warning("%s: no longer loaded into memory: %s", self.file.path, error)
-            return
-        if self.loaded == self.file.size:
-            huge = self.huge_bytes
-            log.info(
-                "%s: %d MB in memory after %.1f s, %s in huge pages",
-                self.file.path,
-                self.file.size >> 20,
-                time.monotonic() - began,
-                "unknown" if huge is None else f"{huge >> 20} MB",
-            )
+            return False
+        return self.loaded < self.file.size and not self._stop.is_set()
+
+    def _tell_end(self, seconds: float) -> None:
+        huge = self.huge_bytes
+        log.info(
+            "%s: %d MB in memory after %.1f s, %s in huge pages",
+            self.file.path,
+            self.file.size >> 20,
+            seconds,
+            "unknown" if huge is None else f"{huge >> 20} MB",
+        )
 
     def __repr__(self) -> str:
         """How far it is."""
@@ -138,20 +148,32 @@ class Cache:
         return f"<Cache {self.loaded >> 20:,} of {self.file.size >> 20:,} MB{pages}>"
 
 
+def _load_all(whose: weakref.ref[Cache]) -> None:
+    """Load until all is there, or nobody holds the cache any more: this thread does not."""
+    began = told = time.monotonic()
+    while (cache := whose()) is not None and cache._load_some():
+        if time.monotonic() - told > 5:
+            told = time.monotonic()
+            log.info("%s: %.0f %% in memory", cache.file.path, 100 * cache.fraction)
+        del cache
+    if cache is not None and cache.error is None and cache.loaded == cache.file.size:
+        cache._tell_end(time.monotonic() - began)
+
+
 def available_memory() -> int | None:
     """Bytes that a process may still take, by the system and its container; None if unknown."""
     free = _first_number("/proc/meminfo", r"MemAvailable:\s+(\d+) kB")
     found = [] if free is None else [free << 10]
-    for limit, used in (
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-        (
-            "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-            "/sys/fs/cgroup/memory/memory.usage_in_bytes",
-        ),
+    for folder, limit, used in (
+        ("/sys/fs/cgroup", "memory.max", "memory.current"),
+        ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
     ):
-        most, now = _first_number(limit, r"(\d+)"), _first_number(used, r"(\d+)")
+        most = _first_number(f"{folder}/{limit}", r"(\d+)")
+        now = _first_number(f"{folder}/{used}", r"(\d+)")
+        # What the system's cache took and would give back counts as used, and is not.
+        idle = _first_number(f"{folder}/memory.stat", r"(?m)^inactive_file (\d+)") or 0
         if most is not None and now is not None:
-            found.append(max(0, most - now))
+            found.append(max(0, most - now + idle))
     if found:
         return min(found)
     try:

@@ -41,7 +41,7 @@ class Lazy(Generic[T]):
     def __call__(self) -> T:
         """The value; what making it raises is raised each time."""
         if self._make is not None:
-            with self._lock:
+            with self._lock.plain:
                 if self._make is not None:
                     self._value = self._make()
                     self._make = None
@@ -114,7 +114,7 @@ class Pictures:
 
     def __getitem__(self, index: int) -> npt.NDArray[Any]:
         """One picture."""
-        return self.read_list(numbers(index, len(self)))[0]
+        return self.read_list(numbers(operator.index(index), len(self)))[0]
 
     def read_list(self, indices: npt.NDArray[np.int64]) -> list[npt.NDArray[Any]]:
         """Pictures 0 ≤ i < len, each an array of its own."""
@@ -134,7 +134,7 @@ class Pictures:
 
     def stored(self, index: int) -> bytes:
         """The bytes of one picture as they stand in the file, checked."""
-        number = int(numbers(index, len(self))[0])
+        number = int(numbers(operator.index(index), len(self))[0])
         row = number if self._rows is None else int(self._rows[number])
         find: Callable[[int], bytes] = self._samples.stored  # type: ignore[attr-defined]
         return self._believed(lambda: find(row))
@@ -151,11 +151,18 @@ class Fields(Mapping[str, Any]):
     def __init__(
         self, columns: Mapping[str, Lazy[Any]], rows: npt.NDArray[np.int64] | None
     ) -> None:
-        self._columns = {name: _at_rows(column, rows) for name, column in columns.items()}
+        self._columns = {name: at_rows(column, rows) for name, column in columns.items()}
 
     def __getitem__(self, name: str) -> Any:
-        """One column."""
+        """One column; KeyError names those that there are."""
+        if name not in self._columns:
+            there = ", ".join(self._columns) or "none"
+            raise KeyError(f"no field {name!r}; there are: {there}")
         return self._columns[name]()
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is such a column; it is not read."""
+        return name in self._columns
 
     def __iter__(self) -> Iterator[str]:
         """The names."""
@@ -170,7 +177,8 @@ class Fields(Mapping[str, Any]):
         return f"Fields({', '.join(self)})"
 
 
-def _at_rows(column: Lazy[Any], rows: npt.NDArray[np.int64] | None) -> Lazy[Any]:
+def at_rows(column: Lazy[Any], rows: npt.NDArray[np.int64] | None) -> Lazy[Any]:
+    """A column at `rows`, taken once, when it is first asked for."""
     return Lazy(lambda: taken(column(), rows))
 
 
@@ -178,7 +186,11 @@ def taken(column: Any, rows: npt.NDArray[np.int64] | None) -> Any:
     """A column at `rows`; all of it for None."""
     if rows is None:
         return column
-    return column[rows] if isinstance(column, np.ndarray) else column.take(rows)
+    if not isinstance(column, np.ndarray):
+        return column.take(rows)
+    found = column[rows]
+    found.setflags(write=False)
+    return found
 
 
 def numbers(indices: npt.ArrayLike, count: int) -> npt.NDArray[np.int64]:

@@ -24,7 +24,7 @@ import numpy as np
 from celeiro.errors import ChangedError, FormatError, OptionError, RowError
 from celeiro.reading.belief import Belief
 from celeiro.reading.cache import Cache
-from celeiro.reading.columns import Fields, Lazy, Texts, numbers, taken
+from celeiro.reading.columns import Fields, Lazy, Texts, at_rows, numbers, taken
 from celeiro.reading.layouts import Way
 from celeiro.reading.opening import open_contents
 from celeiro.reading.source import FileSource
@@ -191,11 +191,16 @@ class Dataset:
     """
 
     def __init__(self, opened: _Opened, rows: npt.NDArray[np.int64] | None = None) -> None:
+        if rows is not None:
+            # Of our own: the caller may shuffle his in place, and the checked ones must stay.
+            rows = rows.copy()
+            rows.setflags(write=False)
+        contents = opened.contents
         self._opened = opened
         self._rows = rows
-        labels = opened.contents.labels
-        self._labels = None if labels is None else Lazy(lambda: taken(labels(), rows))
-        self._fields = Fields(opened.contents.fields, rows)
+        self._labels = None if contents.labels is None else at_rows(contents.labels, rows)
+        self._keys = None if contents.keys is None else at_rows(contents.keys, rows)
+        self._fields = Fields(contents.fields, rows)
 
     # What it is
 
@@ -245,8 +250,7 @@ class Dataset:
     @property
     def keys(self) -> Texts | None:
         """Where each sample comes from: the path of its source; None where that is not known."""
-        keys = self._opened.contents.keys
-        return None if keys is None else taken(keys(), self._rows)
+        return None if self._keys is None else self._keys()
 
     @property
     def fields(self) -> Mapping[str, Any]:
@@ -332,12 +336,17 @@ class Dataset:
             return self._fields[index]
         if isinstance(index, slice):
             wanted = np.arange(*index.indices(len(self)))
-        elif isinstance(index, (list, np.ndarray)) and np.ndim(index):
+        elif isinstance(index, (list, range, np.ndarray)) and np.ndim(index):
             wanted = numbers(index, len(self))
         else:
             return self._one(operator.index(index))
         labels = self.labels
         return self._read(wanted), None if labels is None else labels[wanted]
+
+    def __getitems__(self, indices: list[int]) -> list[tuple[Any, Any]]:
+        """Several ``(image, label)``, read together: PyTorch's DataLoader asks for batches so."""
+        images, labels = self[list(indices)]
+        return list(zip(images, [None] * len(images) if labels is None else labels, strict=True))
 
     def __iter__(self) -> Iterator[Any]:
         """Each ``(image, label)`` in turn."""

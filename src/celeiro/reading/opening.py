@@ -5,11 +5,14 @@ HDF5 is asked once, here; the file is closed before the first sample is read.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import h5py
 import numpy as np
 
-from celeiro.errors import OptionError
+from celeiro.errors import FormatError, OptionError
+from celeiro.format import layout
 from celeiro.reading import foreign, hdf5
 from celeiro.reading.belief import Belief
 from celeiro.reading.columns import Lazy
@@ -23,7 +26,10 @@ from celeiro.storage.local import File
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import h5py
+
+# Labels may be compressed so well; beyond that a claim is not believed.
+_MOST_EXPANSION = 4096
+_LEAST_LABELS = 64 << 20
 
 
 def open_contents(
@@ -45,9 +51,25 @@ def open_contents(
     with hdf5.reading(path) as file:
         if is_ours(file):
             header = read_header(file, path)
-            if key in (None, header.key) and labels is None:
-                return Ours(file, path, header, way, verify).contents(color)
+            ours = Ours(file, path, header, way, verify)
+            if key in (None, header.key) and not (verify is False and ours.is_rewritten()):
+                contents = ours.contents(color)
+                if labels in (None, layout.LABELS):
+                    return contents
+                chosen = _chosen(file, path, str(labels), way, len(contents.samples))
+                return replace(contents, labels=chosen)
         return _foreign(file, path, way, key=key, labels=labels, color=color)
+
+
+def _chosen(file: h5py.File, path: Path, name: str, way: Way, count: int) -> Lazy[Any]:
+    """Labels that the user names, in a file of ours."""
+    data = hdf5.found(file, name.strip("/"))
+    if not isinstance(data, h5py.Dataset) or not data.shape or data.shape[0] != count:
+        raise FormatError(
+            f"{path}: labels {name!r}: wanted a data set with one row for each of {count:,} "
+            f"samples, such as {layout.LABELS!r} or one of {layout.FIELDS!r}."
+        )
+    return _whole(data, way, count)
 
 
 def _foreign(
@@ -85,7 +107,19 @@ def _labels_of(file: h5py.File, found: foreign.Found, way: Way, count: int) -> L
 
 
 def _whole(data: h5py.Dataset, way: Way, count: int) -> Lazy[Any]:
-    """All values of a data set, one a sample; axes of length 1 are dropped."""
+    """All values of a data set, one a sample; axes of length 1 are dropped.
+
+    Raises
+    ------
+    FormatError
+        It claims to hold far more than the file does: it would be read as so many zeros.
+    """
+    size = hdf5.raw_bytes(data)
+    if size > max(_LEAST_LABELS, way.source.file.size * _MOST_EXPANSION):
+        raise FormatError(
+            f"{way.source.file.path}: {data.name!r} claims {size:,} bytes in a file of "
+            f"{way.source.file.size:,}. Give the labels themselves: labels=, an array."
+        )
     samples = samples_in(data, way)
     believed = Belief(way.source.file, what=f"{data.name!r}, row")
 

@@ -110,6 +110,18 @@ class Ours:
             samples = FlippedSamples(samples, workers=self.way.workers)
         return samples, reindex
 
+    def is_rewritten(self) -> bool:
+        """Whether another program stored the samples in a way that is not the store's."""
+        if self.header.store == "encoded":
+            return False
+        try:
+            self._check_store(
+                samples_of(self.file, self.header), self.header.key, self.header.store
+            )
+        except FormatError:
+            return True
+        return False
+
     def _check_store(self, data: h5py.HLObject | None, name: str, store: str) -> None:
         """Refuse samples that are not stored as the store has it."""
         if not isinstance(data, h5py.Dataset):
@@ -129,8 +141,8 @@ class Ours:
         if not right or not data.shape or plist.get_external_count():
             raise FormatError(
                 f"{self.path}: {data.name!r} is not stored as {store!r} is (layout {form}, chunks "
-                f"{data.chunks}, filters {found}). Another program rewrote it: name it with "
-                "key= and labels= to read it as a foreign file, or pack it again."
+                f"{data.chunks}, filters {found}). Another program rewrote it: open it "
+                "with verify=False to read it as a file of anybody's, or pack it again."
             )
 
     def _rows(self, data: h5py.Dataset, crcs: npt.NDArray[np.uint32] | None) -> Samples:
@@ -434,7 +446,7 @@ class _Reindex:
         self._was_stale: bool | None = None
 
     def __call__(self) -> bool:
-        with self._lock:
+        with self._lock.plain:
             if self._was_stale is None:
                 self._was_stale = self._ask()
             return self._was_stale

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import TracebackType
 
 # Never more at work than callers ask for; this bounds what all of them ask for together.
 _MOST_THREADS = 256
@@ -45,6 +44,7 @@ def share(work: Callable[[int, int], None], count: int, *, workers: int) -> None
         return
     left = deque(_spans(count, workers))
     busy: list[int] = []  # who may be at work
+    failed: list[BaseException] = []
 
     def run() -> None:
         busy.append(threading.get_ident())
@@ -55,9 +55,9 @@ def share(work: Callable[[int, int], None], count: int, *, workers: int) -> None
                 except IndexError:
                     return
                 work(first, last)
-        except BaseException:
+        except BaseException as error:
+            failed.append(error)
             left.clear()
-            raise
         finally:
             busy.remove(threading.get_ident())
 
@@ -69,7 +69,8 @@ def share(work: Callable[[int, int], None], count: int, *, workers: int) -> None
         wait(others)
     finally:
         # Ctrl-C may come at any call, in here too and within `_start`, so that `others` may lack
-        # one. Whoever begins from now on finds nothing left; whoever is busy is waited for.
+        # one, as it does of a thread that could not be started. Whoever begins from now on finds
+        # nothing left; whoever is busy is waited for.
         while True:
             try:
                 left.clear()
@@ -80,8 +81,8 @@ def share(work: Callable[[int, int], None], count: int, *, workers: int) -> None
                 interrupt = error
     if interrupt is not None:
         raise interrupt
-    for other in others:
-        other.result()
+    if failed:
+        raise failed[0]
 
 
 def _anybody_else(busy: list[int]) -> bool:
@@ -118,25 +119,16 @@ class Lock:
     _all: ClassVar[weakref.WeakSet[Lock]] = weakref.WeakSet()
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self.plain = threading.Lock()
+        """To be taken by ``with lock.plain:``. With a method of ours in between, Ctrl-C after it
+        took the lock and before the block began would leave it taken for ever."""
         Lock._all.add(self)
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._lock.release()
 
     @classmethod
     def free_all(cls) -> None:
         """Make every lock anew."""
         for lock in cls._all:
-            lock._lock = threading.Lock()
+            lock.plain = threading.Lock()
 
 
 def _forget() -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 # Boxes that are remembered, where a sample is of several chunks.
 _MOST_BOXES = 4096
-# A decoded chunk that is kept for the next sample, bytes at most.
+# Decoded samples that are kept for who asks for the next one, bytes at most.
 _MOST_KEPT = 64 << 20
 
 
@@ -71,9 +71,10 @@ class ChunkSamples:
         self._per_chunk = codec.shape[0]
         self._whole = codec.shape == (1, *shape[1:])
         self._direct = self._whole and stored.isnative and stored.kind != "b"
-        # Of who reads sample by sample: the last chunk that was decoded, and where in the grid.
+        # For who reads sample by sample: the last row of the grid that was decoded.
         self._last: tuple[int, npt.NDArray[Any]] | None = None
-        self._keeps = self._per_chunk > 1 and _bytes(codec) <= _MOST_KEPT and chunks.per_row == 1
+        together = self._per_chunk * math.prod(self.shape) * self.dtype.itemsize
+        self._keeps = self._per_chunk > 1 and together <= _MOST_KEPT
         # As they are wanted: a sample may be of more chunks than anybody reads.
         self._box = lru_cache(_MOST_BOXES)(partial(_box, codec.shape[1:], self.shape))
 
@@ -87,10 +88,32 @@ class ChunkSamples:
         if self._direct:
             self._read_whole(rows, groups, out)
             return
+        if len(rows) == 1 and self._keeps:
+            try:
+                out[...] = self._kept(rows[0])[indices - rows[0] * self._per_chunk]
+            except SampleError as error:
+                raise SampleError(str(error), int(indices[0])) from error
+        else:
+            self._share(indices, rows, groups, out)
+
+    def _kept(self, row: int) -> npt.NDArray[Any]:
+        """All samples of a row of the grid, which stay until another row is asked for alone."""
         last = self._last
-        if last is not None and rows == [last[0]]:
-            self._place(indices, *last, 0, groups[0], out)
-            return
+        if last is None or last[0] != row:
+            first = row * self._per_chunk
+            wanted = np.arange(first, min(first + self._per_chunk, self._count))
+            whole = np.empty((len(wanted), *self.shape), self.dtype)
+            self._share(wanted, *_grouped(wanted, self._per_chunk), whole)
+            last = self._last = row, whole
+        return last[1]
+
+    def _share(
+        self,
+        indices: npt.NDArray[np.int64],
+        rows: list[int],
+        groups: list[list[int]],
+        out: npt.NDArray[Any],
+    ) -> None:
         threads.share(
             lambda first, last: self._read(indices, rows[first:last], groups[first:last], out),
             len(rows),
@@ -217,8 +240,6 @@ class ChunkSamples:
             self._codec.decode(data, scratch, mask)
         except FormatError as error:
             raise SampleError(str(error), int(indices[positions[0]])) from error
-        if self._keeps and len(positions) == len(indices):
-            self._last = row, scratch  # nothing else comes into it: all positions are of this row
         self._place(indices, row, scratch, box, positions, out)
 
     def _place(
@@ -233,8 +254,13 @@ class ChunkSamples:
         """Put what is wanted of a decoded chunk into its places."""
         inside, outside = self._box(box)
         values = decoded.view(np.uint8) != 0 if decoded.dtype.kind == "b" else decoded
-        for at in positions:
+        if len(positions) == 1:
+            at = positions[0]
             out[(at, *outside)] = values[(int(indices[at]) - row * self._per_chunk, *inside)]
+        else:
+            out[(positions, *outside)] = values[
+                (indices[positions] - row * self._per_chunk, *inside)
+            ]
 
     def _put_fill(self, row: int, positions: list[int], out: npt.NDArray[Any]) -> None:
         """What a sample is where nothing was written, before the rest of it is."""
@@ -242,10 +268,6 @@ class ChunkSamples:
             raise damaged(row)
         for at in positions:
             out[at] = self._fill
-
-
-def _bytes(codec: ChunkCodec) -> int:
-    return math.prod(codec.shape) * codec.dtype.itemsize
 
 
 _Box = tuple[Any, Any]

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import math
 import os
 import signal
 import subprocess
@@ -65,7 +66,7 @@ class FallbackSamples:
         """Fill `out` with samples in the order asked."""
         unique, back = np.unique(indices, return_inverse=True)
         step = max(1, _MOST // max(1, out[:1].nbytes))
-        with self._lock:
+        with self._lock.plain:
             for first in range(0, len(unique), step):
                 wanted = unique[first : first + step]
                 values = self._values(wanted)
@@ -97,8 +98,13 @@ class FallbackSamples:
                 f"{self._arguments[1]!r} from number {int(wanted[0]):,} on. The file is damaged: "
                 "`celeiro verify` tells where."
             ) from None
-        values = np.frombuffer(data, self.dtype)
-        return values.reshape(len(wanted), *self.shape)
+        due = len(wanted) * math.prod(self.shape) * self.dtype.itemsize
+        if len(data) != due:
+            raise FormatError(
+                f"{self._arguments[0]}: HDF5 gave {len(data):,} bytes for {len(wanted)} samples, "
+                f"wanted {due:,}. The file is damaged: `celeiro verify` tells where."
+            )
+        return np.frombuffer(data, self.dtype).reshape(len(wanted), *self.shape)
 
     def close(self) -> None:
         """End the other process."""
@@ -213,24 +219,25 @@ def serve(path: str, key: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who asked; then our input ends
     stdin, stdout = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not be taken for an answer
-    # A chunk is decoded once while its neighbours are asked for.
-    with h5py.File(path, "r", locking=False, rdcc_nbytes=64 << 20) as file:
-        data = file[key]
-        while True:
-            try:
-                count = int(np.frombuffer(_exactly(stdin, 8), np.int64)[0])
-                wanted = np.frombuffer(_exactly(stdin, 8 * count), np.int64)
-            except EOFError:
-                return
-            try:
-                number = int(wanted[0])
-                values = np.empty((count, *data.shape[1:]), data.dtype.newbyteorder("="))
-                for at, number in enumerate(wanted.tolist()):
-                    values[at] = data[number]
-            except Exception as error:
-                text = np.int64(number).tobytes() + str(error).encode("utf-8", "replace")
-                stdout.write(np.int64(-len(text)).tobytes() + text)
-            else:
-                stdout.write(np.int64(values.nbytes).tobytes())
-                stdout.write(values.reshape(-1).view(np.uint8).data)
-            stdout.flush()
+    data = None
+    while True:
+        try:
+            count = int(np.frombuffer(_exactly(stdin, 8), np.int64)[0])
+            wanted = np.frombuffer(_exactly(stdin, 8 * count), np.int64)
+        except EOFError:
+            return
+        try:
+            number = int(wanted[0])
+            if data is None:
+                # A chunk is decoded once while its neighbours are asked for.
+                data = h5py.File(path, "r", locking=False, rdcc_nbytes=64 << 20)[key]
+            values = np.empty((count, *data.shape[1:]), data.dtype.newbyteorder("="))
+            for at, number in enumerate(wanted.tolist()):
+                values[at] = data[number]
+        except Exception as error:
+            text = np.int64(number).tobytes() + str(error).encode("utf-8", "replace")
+            stdout.write(np.int64(-len(text)).tobytes() + text)
+        else:
+            stdout.write(np.int64(values.nbytes).tobytes())
+            stdout.write(values.reshape(-1).view(np.uint8).data)
+        stdout.flush()

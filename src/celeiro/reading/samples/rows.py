@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,14 +64,15 @@ class RowSamples:
             return
         kept = self._kept() if self._direct else None
         if kept is not None:
-            flat = out.reshape(len(out), -1)
+            flat = out.reshape(len(out), -1).view(np.uint8)
             self._share(len(out), lambda a, b: self._take(kept, indices[a:b], flat[a:b]))
         elif self._direct:
             view = out.reshape(-1).view(np.uint8).data
             places = self._places(indices)
             self._share(len(places), lambda a, b: self._fill(view, indices, places[a:b]))
         else:
-            self._share(len(out), lambda a, b: self._convert(indices[a:b], out[a:b]))
+            places = self._places(indices)
+            self._share(len(places), lambda a, b: self._convert(indices, places[a:b], out))
 
     def read_list(self, indices: npt.NDArray[np.int64]) -> list[npt.NDArray[Any]]:
         """Samples in the order asked, as views of one array."""
@@ -99,12 +99,15 @@ class RowSamples:
         threads.share(work, count, workers=self._workers)
 
     def _kept(self) -> npt.NDArray[Any] | None:
-        """All samples, where all are in memory."""
+        """The bytes of all samples, (N, length), where all are in memory.
+
+        Bytes and not values: those may stand unaligned, and NumPy would copy all of them first.
+        """
         rows = self._rows
         found = self._source.look(rows.base, rows.count * rows.length)
         if found is None:
             return None
-        return np.frombuffer(found, self._stored).reshape(rows.count, -1)
+        return np.frombuffer(found, np.uint8).reshape(rows.count, rows.length)
 
     def _places(self, indices: npt.NDArray[np.int64]) -> list[tuple[int, int, int]]:
         """Position in the batch, byte offset, bytes: one for each run of neighbours.
@@ -141,21 +144,25 @@ class RowSamples:
         if self._crcs is not None:
             self._check(indices, out.reshape(-1).view(np.uint8).data)
 
-    def _convert(self, indices: npt.NDArray[np.int64], out: npt.NDArray[Any]) -> None:
-        """Through the stored type, a sample at a time."""
-        raw = np.empty(math.prod(self.shape), self._stored)
-        view = raw.view(np.uint8).data
-        for at, number in enumerate(indices.tolist()):
-            offset = self._rows.base + number * self._rows.length
-            found = self._source.look(offset, self._rows.length)
+    def _convert(
+        self,
+        indices: npt.NDArray[np.int64],
+        places: list[tuple[int, int, int]],
+        out: npt.NDArray[Any],
+    ) -> None:
+        """Through the stored type, a run of neighbours at a time."""
+        for at, offset, size in places:
+            count = size // self._rows.length
+            raw = np.empty((count, *self.shape), self._stored)
+            view = raw.reshape(-1).view(np.uint8).data
+            found = self._source.look(offset, size)
             if found is not None:
                 view[:] = found
             else:
                 source.fill(self._source, [(view, offset)])
             if self._crcs is not None:
-                self._check(indices[at : at + 1], view)
-            values = raw.view(np.uint8) != 0 if raw.dtype.kind == "b" else raw
-            out[at] = values.reshape(self.shape)
+                self._check(indices[at : at + count], view)
+            out[at : at + count] = raw.view(np.uint8) != 0 if raw.dtype.kind == "b" else raw
 
     def _check(self, indices: npt.NDArray[np.int64], view: memoryview) -> None:
         assert self._crcs is not None
