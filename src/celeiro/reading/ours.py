@@ -46,6 +46,8 @@ _PROBED = 16
 # Filters of a store, in the order in which they are applied.
 _FILTERS: dict[str, list[tuple[int, ...]]] = {"jpeg": [(32019,)], "lossless": [(32001,), (2, 1)]}
 
+_ADVICE = ": `celeiro verify` tells more, `celeiro salvage` keeps what is sound."
+
 
 class Ours:
     """A file of ours while it is being opened."""
@@ -125,7 +127,7 @@ class Ours:
     def _check_store(self, data: h5py.HLObject | None, name: str, store: str) -> None:
         """Refuse samples that are not stored as the store has it."""
         if not isinstance(data, h5py.Dataset):
-            raise FormatError(f"{self.path}: {name!r} is no data set. It is damaged.")
+            raise FormatError(f"{self.path}: {name!r} is no data set. It is damaged{_ADVICE}")
         plist = data.id.get_create_plist()
         found = [f.number for f in filters_of(plist)]
         form = plist.get_layout()
@@ -150,7 +152,9 @@ class Ours:
             return samples_in(data, self.way, crcs=crcs)
         rows = index.rows_of(data, self.way.source.file.size)
         if rows is None and len(data):
-            raise FormatError(f"{self.path}: {data.name!r} was never written. It is damaged.")
+            raise FormatError(
+                f"{self.path}: {data.name!r} was never written. It is damaged{_ADVICE}"
+            )
         if rows is None:
             return samples_in(data, self.way)
         return RowSamples(
@@ -167,7 +171,7 @@ class Ours:
         if bad:
             raise FormatError(
                 f"{self.path}: chunks of {data.name!r} are missing or went without their filters. "
-                "It is damaged."
+                f"It is damaged{_ADVICE}"
             )
         return ChunkSamples(
             self.way.source, chunks, codec, data.shape, fill=data.fillvalue, crcs=crcs,
@@ -216,7 +220,7 @@ class Ours:
         data = hdf5.plain(self.file, name, "u", 1)
         if data is None or data.dtype != np.uint8:
             raise FormatError(
-                f"{self.path}: {name!r} is not stored as 'encoded' is. It is damaged."
+                f"{self.path}: {name!r} is not stored as 'encoded' is. It is damaged{_ADVICE}"
             )
         offsets = self._wanted(layout.offsets(name), "u", 1)
         if offsets.dtype != np.uint64 or not len(offsets):
@@ -226,7 +230,7 @@ class Ours:
         if shapes.shape != (count, 3):
             raise FormatError(
                 f"{self.path}: {layout.shapes(name)!r} is {shapes.shape} for {count:,} samples. "
-                "It is damaged."
+                f"It is damaged{_ADVICE}"
             )
         rows = self._place(data)
         return FileSamples(
@@ -240,7 +244,9 @@ class Ours:
 
     def _place(self, data: h5py.Dataset) -> index.Rows:
         if data.id.get_create_plist().get_layout() == h5py.h5d.COMPACT:
-            raise FormatError(f"{self.path}: {data.name!r} stands in a header. It is damaged.")
+            raise FormatError(
+                f"{self.path}: {data.name!r} stands in a header. It is damaged{_ADVICE}"
+            )
         rows = index.rows_of(data, self.way.source.file.size)
         return rows or index.Rows(0, 1, 0)
 
@@ -249,7 +255,7 @@ class Ours:
         if found is None or found.kind not in "buifc":
             raise FormatError(
                 f"{self.path}: the values of {data.name!r} are of a type that the format does not "
-                "hold. It is damaged."
+                f"hold. It is damaged{_ADVICE}"
             )
         return found
 
@@ -283,7 +289,7 @@ class Ours:
         if group is None:
             return []
         if not isinstance(group, h5py.Group):
-            raise FormatError(f"{self.path}: {path!r} should be a group. It is damaged.")
+            raise FormatError(f"{self.path}: {path!r} should be a group. It is damaged{_ADVICE}")
         return [name.decode("utf-8", "surrogateescape") for name in hdf5.names_in(group, most)]
 
     def _column(self, name: str, kinds: str, axes: int) -> Lazy[npt.NDArray[Any]] | None:
@@ -296,14 +302,16 @@ class Ours:
         shape, dtype = data.shape, np.dtype(data.dtype.str)
         crc = _number(data, layout.ATTR_CRC) if self.check_crcs else None
         if self.check_crcs and crc is None:
-            raise FormatError(f"{self.path}: {name!r} has no checksum. It is damaged.")
+            raise FormatError(f"{self.path}: {name!r} has no checksum. It is damaged{_ADVICE}")
         if data.id.get_create_plist().get_layout() == h5py.h5d.COMPACT:
             held = np.asarray(data[()], dtype)
             return Lazy(lambda: _checked(held, crc, name, self.path))
         file, offset = self.way.source.file, data.id.get_offset()
         length = math.prod(shape) * dtype.itemsize
         if length and (offset is None or offset + length > file.size):
-            raise FormatError(f"{self.path}: {name!r} stands outside the file. It is damaged.")
+            raise FormatError(
+                f"{self.path}: {name!r} stands outside the file. It is damaged{_ADVICE}"
+            )
 
         def load() -> npt.NDArray[Any]:
             values = np.empty(shape, dtype)
@@ -321,7 +329,7 @@ class Ours:
     def _needed(self, name: str, kinds: str, axes: int) -> Lazy[npt.NDArray[Any]]:
         column = self._column(name, kinds, axes)
         if column is None:
-            raise FormatError(f"{self.path}: {name!r} is not there. It is damaged.")
+            raise FormatError(f"{self.path}: {name!r} is not there. It is damaged{_ADVICE}")
         return column
 
     def _read(self, data: h5py.Dataset) -> npt.NDArray[np.uint64]:
@@ -338,7 +346,7 @@ class Ours:
         if column is None or data.shape[0] != count:
             raise FormatError(
                 f"{self.path}: {layout.LABELS!r} does not hold one label for each of {count:,} "
-                "samples. It is damaged."
+                f"samples. It is damaged{_ADVICE}"
             )
         return column
 
@@ -351,7 +359,9 @@ class Ours:
         if column is None or data is None:
             return None
         if data.shape[0] != count:
-            raise FormatError(f"{self.path}: {name!r} has not {count:,} rows. It is damaged.")
+            raise FormatError(
+                f"{self.path}: {name!r} has not {count:,} rows. It is damaged{_ADVICE}"
+            )
         return Lazy(lambda: Texts(column()))
 
     def _ragged(self, name: str, count: int) -> Lazy[Ragged]:
@@ -382,7 +392,7 @@ class Ours:
             if len(rows) and (int(rows.max()) >= count or (rows[1:] <= rows[:-1]).any()):
                 raise FormatError(
                     f"{self.path}: {path!r} should be numbers of samples below {count:,}, each "
-                    "larger than the one before. It is damaged."
+                    f"larger than the one before. It is damaged{_ADVICE}"
                 )
             return rows.astype(np.int64)
 
@@ -412,7 +422,9 @@ class Ours:
             assert found is not None
             return found
         if not isinstance(data, h5py.Dataset) or not data.shape or len(data) != count:
-            raise FormatError(f"{self.path}: {path!r} has not {count:,} rows. It is damaged.")
+            raise FormatError(
+                f"{self.path}: {path!r} has not {count:,} rows. It is damaged{_ADVICE}"
+            )
         if data.dtype.kind == "S":
             texts = self._texts(path, count)
             assert texts is not None
