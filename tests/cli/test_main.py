@@ -147,5 +147,5 @@ def test_on_a_terminal_a_bar_shows_and_goes_and_the_report_stays(start, photo_fo
     out, _ = ran.communicate(timeout=60)
     assert json.loads(out)["samples"] == 40
     assert b"packing" in shown
-    assert b"finishing the file" in shown
+    assert b"finishing" in shown
     assert shown.rstrip().endswith(b"\x1b[2K")  # the last line is wiped

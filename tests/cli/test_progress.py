@@ -61,7 +61,7 @@ def test_bad_ones_are_counted_and_an_unknown_total_has_no_time_left():
 
 
 def test_the_last_step_has_a_name():
-    assert Pace().describe(Progress(total=5, done=5), 9.0) == "0 B, finishing the file"
+    assert Pace().describe(Progress(total=5, done=5), 9.0) == "0 B, finishing"
 
 
 def test_without_a_terminal_a_line_comes_every_five_seconds(capsys, clock):

@@ -71,7 +71,7 @@ class Pace:
         spent, done = now - since, progress.done - before
         parts = [size_of(progress.bytes_done)]
         if progress.done == progress.total:
-            parts.append("finishing the file")
+            parts.append("finishing")
         elif spent > _TOO_EARLY and done:
             parts.insert(0, rate_of(done / spent))
             if progress.total is not None:
