@@ -17,7 +17,7 @@ from celeiro.errors import FormatError, SampleError
 from celeiro.format.checksum import crc32c
 from celeiro.format.index import MISSING
 from celeiro.reading import source, threads
-from celeiro.reading.samples.rows import damaged
+from celeiro.reading.samples.checksums import check, checked_bytes, damaged
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -150,10 +150,7 @@ class ChunkSamples:
 
     def stored(self, number: int) -> bytes:
         """The bytes of one sample as they stand in the file; SampleError if they are damaged."""
-        data = source.bytes_of(self._source, *self.place(number))
-        if self._crcs is not None and crc32c(data) != self._crcs[number]:
-            raise damaged(number)
-        return data
+        return checked_bytes(self._source, self.place(number), self._crcs, number)
 
     def _read(
         self,
@@ -232,8 +229,7 @@ class ChunkSamples:
         out: npt.NDArray[Any],
     ) -> None:
         """Decode one chunk and put what is wanted of it into its places."""
-        if self._crcs is not None and crc32c(data) != self._crcs[row]:
-            raise damaged(row)
+        check(data, self._crcs, row)
         number = row * self.chunks.per_row + box
         mask = 0 if self.chunks.masks is None else int(self.chunks.masks[number])
         try:

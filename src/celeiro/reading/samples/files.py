@@ -8,9 +8,8 @@ import numpy as np
 
 from celeiro.errors import PictureError, SampleError
 from celeiro.format import pictures
-from celeiro.format.checksum import crc32c
 from celeiro.reading import source, threads
-from celeiro.reading.samples.rows import damaged
+from celeiro.reading.samples.checksums import check, checked_bytes
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -98,13 +97,10 @@ class FileSamples:
 
     def stored(self, number: int) -> bytes:
         """The bytes of one sample as they stand in the file; SampleError if they are damaged."""
-        data = source.bytes_of(self._source, *self.place(number))
-        if self._crcs is not None and crc32c(data) != self._crcs[number]:
-            raise damaged(number)
-        return data
+        return checked_bytes(self._source, self.place(number), self._crcs, number)
 
     def _decode(self, number: int, data: memoryview) -> npt.NDArray[Any]:
-        self._check(number, data)
+        check(data, self._crcs, number)
         height, width, _ = self.shapes[number].tolist()
         # What the file's own shape promises bounds what is decoded, and no more than that.
         most = max(1, height * width)
@@ -122,10 +118,6 @@ class FileSamples:
                 number,
             )
         return picture
-
-    def _check(self, number: int, data: memoryview) -> None:
-        if self._crcs is not None and crc32c(data) != self._crcs[number]:
-            raise damaged(number)
 
 
 def _own(picture: npt.NDArray[Any], at: int, seen: set[int]) -> npt.NDArray[Any]:

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from celeiro.format.checksum import crc32c
-from celeiro.reading.samples.rows import damaged
+from celeiro.reading.samples.checksums import check
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -48,5 +47,4 @@ class HeldSamples:
         if self._crcs is None:
             return
         for number in indices.tolist():
-            if crc32c(self._values[number].tobytes()) != self._crcs[number]:
-                raise damaged(number)
+            check(self._values[number].tobytes(), self._crcs, number)

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from celeiro.errors import SampleError
-from celeiro.format.checksum import crc32c
 from celeiro.reading import source, threads
+from celeiro.reading.samples.checksums import check, checked_bytes
 from celeiro.storage.coalesce import runs
 
 if TYPE_CHECKING:
@@ -90,10 +89,7 @@ class RowSamples:
 
     def stored(self, number: int) -> bytes:
         """The bytes of one sample as they stand in the file; SampleError if they are damaged."""
-        data = source.bytes_of(self._source, *self.place(number))
-        if self._crcs is not None and crc32c(data) != self._crcs[number]:
-            raise damaged(number)
-        return data
+        return checked_bytes(self._source, self.place(number), self._crcs, number)
 
     def _share(self, count: int, work: Callable[[int, int], None]) -> None:
         threads.share(work, count, workers=self._workers)
@@ -165,13 +161,6 @@ class RowSamples:
             out[at : at + count] = raw.view(np.uint8) != 0 if raw.dtype.kind == "b" else raw
 
     def _check(self, indices: npt.NDArray[np.int64], view: memoryview) -> None:
-        assert self._crcs is not None
         length = self._rows.length
         for at, number in enumerate(indices.tolist()):
-            if crc32c(view[at * length : (at + 1) * length]) != self._crcs[number]:
-                raise damaged(number)
-
-
-def damaged(number: int) -> SampleError:
-    """The error for bytes that are not those of the checksum."""
-    return SampleError("its bytes are not those of its checksum", number)
+            check(view[at * length : (at + 1) * length], self._crcs, number)
