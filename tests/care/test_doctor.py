@@ -301,6 +301,15 @@ def request(path, **changes):
                             "seconds": QUICK} | changes)  # fmt: skip
 
 
+def test_h5py_is_not_what_lies_in_the_current_folder(file_with, tmp_path, monkeypatch):
+    path = file_with(pictures())
+    folder = tmp_path / "hostile"
+    folder.mkdir()
+    (folder / "h5py.py").write_text("raise SystemExit(9)")
+    monkeypatch.chdir(folder)
+    assert plain.measure(request(path))[plain.SINGLE].error == ""
+
+
 def test_h5py_is_timed_one_by_one_and_in_batches(file_with):
     found = plain.measure(request(file_with(pictures())))
     assert found.keys() == {plain.SINGLE, plain.BATCHES}

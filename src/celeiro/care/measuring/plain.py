@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from celeiro.reading import process
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -118,17 +120,8 @@ def _how_it_ended(code: int) -> str:
 
 
 def _start() -> subprocess.Popen[bytes]:
-    here = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    known = os.environ.get("PYTHONPATH")
-    # Our own folder first: the other side must be this very celeiro.
-    path = os.pathsep.join([here, known] if known else [here])
-    return subprocess.Popen(
-        [sys.executable, "-c", _PROGRAM],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,  # what it has to say comes as a line
-        env={**os.environ, "PYTHONPATH": path},
-    )
+    # What it has to say comes as a line.
+    return process.start(_PROGRAM, stderr=subprocess.DEVNULL)
 
 
 def _as_json(request: Request) -> dict[str, Any]:

@@ -19,13 +19,13 @@ import contextlib
 import math
 import os
 import signal
-import subprocess
 import sys
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from celeiro.errors import ChangedError, FormatError, SampleError
+from celeiro.reading import process
 from celeiro.reading.threads import Lock
 
 if TYPE_CHECKING:
@@ -132,18 +132,8 @@ class _Child:
     def __init__(self, arguments: tuple[str, str]) -> None:
         self.made_by = os.getpid()
         self.ended = False
-        here = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(__file__))))
-        known = os.environ.get("PYTHONPATH")
-        # Our own folder first: the other side must be this very celeiro.
-        path = os.pathsep.join([here, known] if known else [here])
-        self._process = subprocess.Popen(
-            # -P: what happens to lie in the current folder is not imported.
-            [sys.executable, "-P", "-c", _PROGRAM, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            bufsize=0,  # a process forked in the middle of a request must not send its rest again
-            env={**os.environ, "PYTHONPATH": path},
-        )
+        # Unbuffered: a process forked in the middle of a request must not send its rest again.
+        self._process = process.start(_PROGRAM, *arguments, bufsize=0)
         atexit.register(self.end)
 
     def ask(self, wanted: npt.NDArray[np.int64]) -> bytearray:
