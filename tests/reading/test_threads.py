@@ -13,9 +13,9 @@ from celeiro.reading import threads
 
 
 @given(st.integers(0, 2000), st.integers(1, 9))
-def test_spans_cover_all_of_it_once(count: int, workers: int) -> None:
+def testspans_cover_all_of_it_once(count: int, workers: int) -> None:
     seen = [
-        number for first, last in threads._spans(count, workers) for number in range(first, last)
+        number for first, last in threads.spans(count, workers) for number in range(first, last)
     ]
     assert seen == list(range(count))
 

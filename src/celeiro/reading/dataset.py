@@ -27,17 +27,19 @@ from celeiro.reading.cache import Cache
 from celeiro.reading.columns import Fields, Lazy, Texts, at_rows, numbers, taken
 from celeiro.reading.layouts import Way
 from celeiro.reading.opening import open_contents
+from celeiro.reading.samples.visiting import visit
 from celeiro.reading.source import FileSource
 from celeiro.storage.local import File, available_cores
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
     from typing import Self
 
     import numpy.typing as npt
 
     from celeiro.reading.contents import Contents
+    from celeiro.reading.samples.visiting import Part, Work
     from celeiro.reading.source import Source
 
 log = logging.getLogger(__name__)
@@ -165,6 +167,10 @@ class _Opened:
         """Samples by their number in the file."""
         return self._believed(lambda: self._read(rows, out))
 
+    def visit(self, rows: npt.NDArray[np.int64], work: Work, parts: Sequence[Part] | None) -> None:
+        """Samples by their number in the file, one after the other, to `work`."""
+        self._believed(lambda: visit(self.contents.samples, rows, work, parts))
+
     def stored(self, row: int) -> bytes:
         """The stored bytes of one sample by its number in the file."""
         find = getattr(self.contents.samples, "stored", None)
@@ -278,6 +284,11 @@ class Dataset:
         return self._rows is not None
 
     @property
+    def per_chunk(self) -> int:
+        """Samples that are read and decoded together, whichever of them is wanted: mostly 1."""
+        return getattr(self._opened.contents.samples, "per_chunk", 1)
+
+    @property
     def stored_lengths(self) -> npt.NDArray[np.int64] | None:
         """(N,) bytes that each sample takes in the file; None where it has none of its own."""
         lengths = getattr(self._opened.contents.samples, "lengths", None)
@@ -378,6 +389,32 @@ class Dataset:
         if out is not None:
             self._check_out(out, len(wanted))
         return self._read(wanted, out)
+
+    def visit(
+        self, indices: npt.ArrayLike, work: Work, parts: Sequence[Part] | None = None
+    ) -> None:
+        """Give each sample to `work(position, sample, factor)`, in this thread, one at a time.
+
+        For who makes something else of samples at once: each is in memory that the next one takes.
+
+        Parameters
+        ----------
+        indices
+            As for `read`; samples may be given in another order.
+        work
+            Told the position within `indices`, the sample, and by what factor it is smaller than
+            stored. It may be called again for a sample where the file's index was found wrong.
+        parts
+            What is wanted of each, where less than all will do: of JPEG files of the store
+            ``encoded`` no more is decoded then. Other samples come whole, at factor 1.
+
+        Raises
+        ------
+        SampleError, ChangedError
+            As `read`.
+        """
+        wanted = numbers(indices, len(self))
+        self._opened.visit(wanted if self._rows is None else self._rows[wanted], work, parts)
 
     def stored(self, index: int) -> bytes:
         """The bytes of one sample as they stand in the file, checked, such as those of a JPEG.

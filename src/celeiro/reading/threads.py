@@ -29,6 +29,23 @@ _FINEST = 64
 _pool: ThreadPoolExecutor | None = None
 
 
+class _Mine(threading.local):
+    alone = False
+
+
+_mine = _Mine()
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """What this thread shares in here it does itself: it is already one of several at work."""
+    before, _mine.alone = _mine.alone, True
+    try:
+        yield
+    finally:
+        _mine.alone = before
+
+
 def share(work: Callable[[int, int], None], count: int, *, workers: int) -> None:
     """Call `work(first, last)` for spans that cover 0 ≤ i < count once each.
 
@@ -37,12 +54,12 @@ def share(work: Callable[[int, int], None], count: int, *, workers: int) -> None
     Exception
         The first that `work` raised; spans that were not begun are left out.
     """
-    workers = min(workers, count)
+    workers = 1 if _mine.alone else min(workers, count)
     if workers <= 1:
         if count:
             work(0, count)
         return
-    left = deque(_spans(count, workers))
+    left = deque(spans(count, workers))
     busy: list[int] = []  # who may be at work
     failed: list[BaseException] = []
 
@@ -90,7 +107,7 @@ def _anybody_else(busy: list[int]) -> bool:
     return any(who != me for who in tuple(busy))
 
 
-def _spans(count: int, workers: int) -> Iterator[tuple[int, int]]:
+def spans(count: int, workers: int) -> Iterator[tuple[int, int]]:
     """Spans that shrink: large ones cost nothing, and small ones let all threads end together.
 
     In 16 spans of 16 pictures one thread waits while the other decodes the last: 3 % of a batch.

@@ -126,6 +126,11 @@ class ChunkSamples:
         self.read(indices, out)
         return list(out)
 
+    @property
+    def per_chunk(self) -> int:
+        """Samples of a chunk, which are decoded together."""
+        return self._per_chunk
+
     def lengths(self) -> npt.NDArray[np.int64] | None:
         """Bytes of each sample; None where a chunk is something else."""
         return self.chunks.lengths.astype(np.int64) if self._whole else None

@@ -8,13 +8,18 @@ import numpy as np
 
 from celeiro.errors import PictureError, SampleError
 from celeiro.format import pictures
+from celeiro.format.partial import decode_part
 from celeiro.reading import source, threads
 from celeiro.reading.samples.checksums import check, checked_bytes
+from celeiro.reading.samples.visiting import room
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
 
     from celeiro.format.index import Flat
+    from celeiro.reading.samples.visiting import Part, Work
     from celeiro.reading.source import Source
 
 
@@ -68,14 +73,11 @@ class FileSamples:
         """Samples in the order asked, (H, W, C) each; one that is wanted twice is decoded once."""
         one = len(indices) == 1  # ds[i], where np.unique would take 30 µs
         unique, back = (indices, indices) if one else np.unique(indices, return_inverse=True)
-        numbers = unique.tolist()
-        starts = (self._flat.offsets[unique] + np.uint64(self._flat.base)).tolist()
-        lengths = (self._flat.offsets[unique + 1] - self._flat.offsets[unique]).tolist()
+        numbers, places = unique.tolist(), self._places(unique)
         found: list[Any] = [None] * len(numbers)
 
         def work(first: int, last: int) -> None:
-            places = [(at, starts[at], lengths[at]) for at in range(first, last)]
-            for at, data in source.each(self._source, places):
+            for at, data in source.each(self._source, places[first:last]):
                 found[at] = self._decode(numbers[at], data)
 
         threads.share(work, len(numbers), workers=self._workers)
@@ -85,6 +87,19 @@ class FileSamples:
             return [found[at] for at in back.tolist()]
         seen: set[int] = set()
         return [_own(found[at], at, seen) for at in back.tolist()]
+
+    def visit(
+        self, indices: npt.NDArray[np.int64], work: Work, parts: Sequence[Part] | None
+    ) -> None:
+        """Give each picture, or as much of it as is wanted, to `work` in this thread."""
+        numbers = indices.tolist()
+        for at, data in source.each(self._source, self._places(indices)):
+            part = None if parts is None else parts[at]
+            found = None if part is None else self._decode_part(numbers[at], data, part)
+            if part is None or found is None:
+                work(at, self._decode(numbers[at], data, reuse=True), 1)
+            else:
+                work(at, found, part.factor)
 
     def lengths(self) -> npt.NDArray[np.int64]:
         """Bytes of each picture file."""
@@ -99,7 +114,42 @@ class FileSamples:
         """The bytes of one sample as they stand in the file; SampleError if they are damaged."""
         return checked_bytes(self._source, self.place(number), self._crcs, number)
 
-    def _decode(self, number: int, data: memoryview) -> npt.NDArray[Any]:
+    def _places(self, indices: npt.NDArray[np.int64]) -> list[tuple[int, int, int]]:
+        """Position, byte offset and bytes of each picture file, as Python's own numbers."""
+        starts = self._flat.offsets[indices]
+        lengths = self._flat.offsets[indices + 1] - starts
+        starts = starts + np.uint64(self._flat.base)
+        return list(zip(range(len(indices)), starts.tolist(), lengths.tolist(), strict=True))
+
+    def _decode_part(
+        self, number: int, data: memoryview, part: Part
+    ) -> npt.NDArray[np.uint8] | None:
+        """What is wanted of a JPEG that stands upright; None of what must be decoded whole.
+
+        Damage may go unnoticed then, so that only what a checksum speaks for is decoded in part.
+        """
+        if self._crcs is None or self._color is None:
+            return None
+        check(data, self._crcs, number)
+        height, width, _ = self.shapes[number].tolist()
+        whole = bytes(data)
+        try:
+            header = pictures.check(whole, max_pixels=max(1, height * width))
+        except PictureError:
+            return None
+        if header.kind != "jpeg" or header.orientation != 1 or header.upright != (height, width):
+            return None
+        return decode_part(
+            whole,
+            part.rows,
+            color=self._color,
+            buffer=room(3 * height * width),
+            factor=part.factor,
+            fast=part.fast,
+        )
+
+    def _decode(self, number: int, data: memoryview, *, reuse: bool = False) -> npt.NDArray[Any]:
+        """The picture; with `reuse` it may be in memory that this thread's next one takes."""
         check(data, self._crcs, number)
         height, width, _ = self.shapes[number].tolist()
         # What the file's own shape promises bounds what is decoded, and no more than that.
@@ -108,7 +158,12 @@ class FileSamples:
             if self._color is None:
                 picture = pictures.decode_mask(bytes(data), max_pixels=most)
             else:
-                picture = pictures.decode(bytes(data), color=self._color, max_pixels=most)
+                picture = pictures.decode(
+                    bytes(data),
+                    color=self._color,
+                    max_pixels=most,
+                    buffer=room(3 * most) if reuse else None,
+                )
         except PictureError as error:
             raise SampleError(f"it does not decode: {error}", number) from error
         if picture.shape[:2] != (height, width):

@@ -1,0 +1,196 @@
+"""Batches that are made ahead of who asks for them, by threads that share each.
+
+    batch 0  ▓▓▓▓▓▓▓▓ ready        take() ─> batch 0
+    batch 1  ▓▓▓▓░░ thread 1, thread 2 …
+    batch 2  begun when batch 0 is taken
+
+All threads work at the oldest batch that has work left, so that the first one is there as soon as
+can be; who finds none left begins the next, so that none waits for the others at a batch's end.
+
+The invariant: batches are given in their order, an error in place of the batch that it befell; and
+`stop` returns when no thread is at work any more.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+from celeiro.reading import threads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T_co = TypeVar("T_co", covariant=True)
+T = TypeVar("T")
+
+# Seconds after which who waits looks whether the others are still there.
+_LOOK = 0.5
+
+
+class Job(Protocol[T_co]):
+    """The work of one batch."""
+
+    @property
+    def count(self) -> int:
+        """Parts of the work, which may be done in any order by any thread."""
+        ...
+
+    def work(self, first: int, last: int) -> None:
+        """Do the parts first ≤ i < last."""
+        ...
+
+    def finish(self) -> T_co:
+        """The batch, once all parts are done."""
+        ...
+
+
+class _Open(Generic[T]):
+    """A batch that was begun and not taken."""
+
+    def __init__(self) -> None:
+        self.job: Job[T] | None = None
+        self.left = 0
+        self.done = False
+        self.result: T | None = None
+        self.error: BaseException | None = None
+
+
+class Ahead(Generic[T]):
+    """Threads that make batches.
+
+    Parameters
+    ----------
+    begin
+        Gives the job of a batch by its number; called for one batch after the other.
+    count
+        Batches.
+    workers
+        Threads.
+    prefetch
+        Batches that may be begun and not yet taken.
+    """
+
+    def __init__(
+        self, begin: Callable[[int], Job[T]], count: int, *, workers: int, prefetch: int
+    ) -> None:
+        self._begin = begin
+        self._count = count
+        self._prefetch = prefetch
+        self._changed = threading.Condition()
+        self._open: dict[int, _Open[T]] = {}
+        self._spans: deque[tuple[_Open[T], int, int]] = deque()
+        self._begun = self._taken = 0
+        self._beginning = self._stopped = False
+        self._workers = workers
+        self._threads = [
+            threading.Thread(target=self._run, name=f"celeiro-feed-{at}") for at in range(workers)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def take(self) -> T:
+        """The next batch, when it is ready; raises what went wrong in making it."""
+        number = self._taken
+        with self._changed:
+            while not ((found := self._open.get(number)) and found.done):
+                if not any(thread.is_alive() for thread in self._threads):
+                    raise RuntimeError(
+                        f"the threads that make batches are gone before batch {number}: a loader "
+                        "cannot be iterated over in a process forked meanwhile. Begin a new one."
+                    )
+                self._changed.wait(_LOOK)
+            del self._open[number]
+            self._taken += 1
+            self._changed.notify_all()
+        if found.error is not None:
+            raise found.error
+        result, found.result = found.result, None
+        return result  # type: ignore[return-value]
+
+    def stop(self) -> None:
+        """End the threads; what they are at is finished and thrown away."""
+        with self._changed:
+            self._stopped = True
+            self._spans.clear()
+            self._changed.notify_all()
+        for thread in self._threads:
+            # Garbage collection may come by in one of the threads themselves.
+            if thread is not threading.current_thread():
+                thread.join()
+        self._open.clear()
+
+    # In the threads
+
+    def _run(self) -> None:
+        with threads.alone():
+            while True:
+                step = self._next()
+                if step is None:
+                    return
+                if isinstance(step, int):
+                    self._start(step)
+                else:
+                    self._do(*step)
+                del step  # holds a batch while this thread waits
+
+    def _next(self) -> tuple[_Open[T], int, int] | int | None:
+        """A span of an open batch, the number of a batch to begin, or None at the end."""
+        with self._changed:
+            while not self._stopped:
+                if self._spans:
+                    return self._spans.popleft()
+                if self._begun == self._count and not self._beginning:
+                    return None
+                if not self._beginning and self._begun - self._taken < self._prefetch:
+                    self._beginning = True
+                    self._begun += 1
+                    return self._begun - 1
+                self._changed.wait(_LOOK)
+                if not threading.main_thread().is_alive():  # Python is ending, and waits for us
+                    return None
+        return None
+
+    def _start(self, number: int) -> None:
+        found: _Open[T] = _Open()
+        try:
+            job = self._begin(number)
+        except BaseException as error:
+            found.error, found.done = error, True
+            spans = []
+        else:
+            found.job, found.left = job, job.count
+            spans = list(threads.spans(job.count, self._workers))
+            if not spans:
+                self._finish(found)
+        with self._changed:
+            self._open[number] = found
+            if not self._stopped:
+                self._spans.extend((found, first, last) for first, last in spans)
+            self._beginning = False
+            self._changed.notify_all()
+
+    def _do(self, found: _Open[T], first: int, last: int) -> None:
+        job = found.job
+        try:
+            if found.error is None and job is not None:
+                job.work(first, last)
+        except BaseException as error:
+            found.error = error
+        with self._changed:
+            found.left -= last - first
+            if found.left:
+                return
+        self._finish(found)
+        with self._changed:
+            self._changed.notify_all()
+
+    def _finish(self, found: _Open[T]) -> None:
+        job, found.job = found.job, None
+        try:
+            if found.error is None and job is not None:
+                found.result = job.finish()
+        except BaseException as error:
+            found.error = error
+        found.done = True

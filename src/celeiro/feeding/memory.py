@@ -1,0 +1,106 @@
+"""Memory of batches, which is used again once nobody holds it any more.
+
+    array = memory.lend((256, 224, 224, 3), np.uint8)   … held: itself, a view, or a tensor of it
+    del array                                           … the last of them goes: free again
+
+The invariant: memory that is lent twice was given back in between. Fresh memory costs 10 ms for a
+batch of 50 MB, page by page as it is first written to, which is a quarter of decoding that batch.
+"""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+
+# More than a loader has at work: what its user keeps for a while must not make it forget the rest.
+_MOST_FREE = 8
+
+
+def plain(size: int) -> npt.NDArray[np.uint8]:
+    """Memory as NumPy has it: of huge pages, where the system has them."""
+    return np.empty(size, np.uint8)
+
+
+class Memory:
+    """Arrays of any shape over blocks of memory that come back by themselves.
+
+    Parameters
+    ----------
+    allocate
+        Gives a block of so many bytes, such as one that a GPU copies from without the processor.
+    """
+
+    def __init__(self, allocate: Callable[[int], npt.NDArray[np.uint8]] = plain) -> None:
+        self._allocate = allocate
+        self._free: deque[npt.NDArray[np.uint8]] = deque(maxlen=_MOST_FREE)
+
+    def lend(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """An array of undefined content; its memory is free again when the last view of it goes."""
+        dtype = np.dtype(dtype)
+        size = math.prod(shape) * dtype.itemsize
+        block = self._found(size)
+        flat = np.frombuffer(block.data, np.uint8, size)
+        # NumPy keeps one object alive for all views of `flat`, and their views: what stands at the
+        # bottom. When that goes, so did all of them, tensors and memoryviews included.
+        bottom: Any = flat
+        while isinstance(bottom, np.ndarray):
+            bottom = bottom.base
+        free = self._free
+        weakref.finalize(bottom, free.append, block).atexit = False
+        return flat.view(dtype).reshape(shape)
+
+    def forget(self) -> None:
+        """Let go of what is free."""
+        self._free.clear()
+
+    def _found(self, size: int) -> npt.NDArray[np.uint8]:
+        for _ in range(len(self._free)):
+            try:
+                block = self._free.pop()  # the last one: some of it is in the processor's cache
+            except IndexError:
+                break
+            if size <= len(block) <= max(4096, 2 * size):
+                return block
+            # Of another size: the last batch of an epoch takes a block that is larger than it
+            # needs, and what is much too large or too small is let go.
+        return self._allocate(max(1, size))
+
+
+class Ring(Memory):
+    """A few blocks, lent in turn whether or not somebody holds them still.
+
+    Parameters
+    ----------
+    count
+        Blocks: one more than a loader has at work, for the batch that its caller looks at.
+    """
+
+    def __init__(
+        self, count: int, allocate: Callable[[int], npt.NDArray[np.uint8]] = plain
+    ) -> None:
+        super().__init__(allocate)
+        self._blocks: deque[npt.NDArray[np.uint8]] = deque(maxlen=count)
+
+    def lend(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """An array of undefined content, over the memory that was lent `count` calls ago."""
+        dtype = np.dtype(dtype)
+        size = math.prod(shape) * dtype.itemsize
+        full = len(self._blocks) == self._blocks.maxlen
+        block = self._blocks.popleft() if full else self._allocate(max(1, size))
+        if len(block) < size:
+            block = self._allocate(size)
+        self._blocks.append(block)
+        return block[:size].view(dtype).reshape(shape)
+
+    def forget(self) -> None:
+        """Let go of all blocks."""
+        self._blocks.clear()
