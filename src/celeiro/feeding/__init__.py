@@ -1,1 +1,1 @@
-"""Into the training loop: batches in an order that is arithmetic, made by threads, ahead of time."""
+"""Into the training loop: an order that is arithmetic, batches that threads make ahead of time."""

@@ -14,6 +14,7 @@ The invariant: batches are given in their order, an error in place of the batch 
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
@@ -58,7 +59,7 @@ class _Open(Generic[T]):
 
 
 class Ahead(Generic[T]):
-    """Threads that make batches.
+    """Batches, made by threads.
 
     Parameters
     ----------
@@ -67,7 +68,7 @@ class Ahead(Generic[T]):
     count
         Batches.
     workers
-        Threads.
+        Threads, which are there from the first `take` on.
     prefetch
         Batches that may be begun and not yet taken.
     """
@@ -75,25 +76,53 @@ class Ahead(Generic[T]):
     def __init__(
         self, begin: Callable[[int], Job[T]], count: int, *, workers: int, prefetch: int
     ) -> None:
+        self._crew = _Crew(begin, count, workers, prefetch)
+        # Ctrl-C may come before anybody calls `stop`: threads do not outlive this object.
+        weakref.finalize(self, self._crew.end).atexit = False
+
+    def take(self) -> T:
+        """Give the next batch, when it is ready; raise what went wrong in making it."""
+        return self._crew.take()
+
+    def stop(self) -> None:
+        """End the threads; what they are at is finished and thrown away."""
+        interrupt: BaseException | None = None
+        while True:  # Ctrl-C may come at any call in here
+            try:
+                self._crew.end()
+                self._crew.join()
+                break
+            except KeyboardInterrupt as error:
+                interrupt = error
+        if interrupt is not None:
+            raise interrupt
+
+
+class _Crew(Generic[T]):
+    """The threads, and what they share; they hold this, and not the `Ahead` that they work for."""
+
+    def __init__(
+        self, begin: Callable[[int], Job[T]], count: int, workers: int, prefetch: int
+    ) -> None:
         self._begin = begin
         self._count = count
         self._prefetch = prefetch
+        self._workers = workers
         self._changed = threading.Condition()
         self._open: dict[int, _Open[T]] = {}
         self._spans: deque[tuple[_Open[T], int, int]] = deque()
         self._begun = self._taken = 0
         self._beginning = self._stopped = False
-        self._workers = workers
-        self._threads = [
-            threading.Thread(target=self._run, name=f"celeiro-feed-{at}") for at in range(workers)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._threads: list[threading.Thread] = []
 
     def take(self) -> T:
-        """The next batch, when it is ready; raises what went wrong in making it."""
         number = self._taken
         with self._changed:
+            while len(self._threads) < self._workers and not self._stopped:
+                at = len(self._threads)
+                thread = threading.Thread(target=self._run, name=f"celeiro-feed-{at}")
+                self._threads.append(thread)
+                thread.start()
             while not ((found := self._open.get(number)) and found.done):
                 if not any(thread.is_alive() for thread in self._threads):
                     raise RuntimeError(
@@ -109,31 +138,35 @@ class Ahead(Generic[T]):
         result, found.result = found.result, None
         return result  # type: ignore[return-value]
 
-    def stop(self) -> None:
-        """End the threads; what they are at is finished and thrown away."""
+    def end(self) -> None:
+        """Let the threads end."""
         with self._changed:
             self._stopped = True
             self._spans.clear()
+            self._open.clear()
             self._changed.notify_all()
+
+    def join(self) -> None:
+        """Wait until they did."""
         for thread in self._threads:
-            # Garbage collection may come by in one of the threads themselves.
-            if thread is not threading.current_thread():
+            # Garbage collection may come by in one of the threads themselves; and one that Ctrl-C
+            # kept from starting has nothing to end.
+            if thread is not threading.current_thread() and thread.ident is not None:
                 thread.join()
         self._open.clear()
 
     # In the threads
 
     def _run(self) -> None:
-        with threads.alone():
-            while True:
-                step = self._next()
-                if step is None:
-                    return
-                if isinstance(step, int):
-                    self._start(step)
-                else:
-                    self._do(*step)
-                del step  # holds a batch while this thread waits
+        while True:
+            step = self._next()
+            if step is None:
+                return
+            if isinstance(step, int):
+                self._start(step)
+            else:
+                self._do(*step)
+            del step  # holds a batch while this thread waits
 
     def _next(self) -> tuple[_Open[T], int, int] | int | None:
         """A span of an open batch, the number of a batch to begin, or None at the end."""

@@ -34,8 +34,8 @@ def loaded(state: Mapping[str, Any], order: Order) -> tuple[int, Place, dict[int
         )
     if state.get("order") != repr(order):
         raise OptionError(
-            f"the state is of {state.get('order')}, this loader goes by {order!r}: positions in one "
-            "say nothing of the other. Give it the same dataset and options."
+            f"the state is of {state.get('order')}, this loader goes by {order!r}: positions in "
+            "one say nothing of the other. Give it the same dataset and options."
         )
     numbers = [state.get(name) for name in ("seed", "epoch", "position")]
     whole = [n for n in numbers if isinstance(n, int) and n >= 0]

@@ -12,7 +12,7 @@ JPEGs, whose one scan goes from top to bottom.
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import simplejpeg
 
@@ -22,19 +22,33 @@ if TYPE_CHECKING:
 
     from celeiro.format.pictures import Color
 
-__all__ = ["decode_part"]
+__all__ = ["Frame", "decode_part", "frame_of"]
 
 _BASELINE = (0xC0, 0xC1)
 _OTHER_FRAMES = frozenset(range(0xC2, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_SOS = 0xDA
+_EXIF, _SOS = 0xE1, 0xDA
 # Interpolated colours reach so far down.
 _REACH = 2
 # Passing over what is not decoded takes time too: below an eighth there is nothing to win.
 _WORTH = 8
 
 
+class Frame(NamedTuple):
+    """What the header of a baseline JPEG says."""
+
+    at: int
+    """Where it says the height."""
+    block: int
+    """Rows of a row of blocks."""
+    height: int
+    width: int
+    exif: bool
+    """Whether there may be an orientation."""
+
+
 def decode_part(
     data: bytes,
+    frame: Frame,
     rows: int,
     *,
     color: Color,
@@ -48,6 +62,8 @@ def decode_part(
     ----------
     data
         A JPEG that is known to be sound: damage in it may go unnoticed here.
+    frame
+        Its own, whose height and width were found to be as promised: as much is decoded.
     rows
         Of the picture as it is stored, 1 ≤ rows ≤ height.
     buffer
@@ -62,11 +78,7 @@ def decode_part(
     array or None
         (H', ceil(W / factor), C) with H' * factor ≥ rows.
     """
-    found = _frame(data)
-    if found is None:
-        return None
-    at, block = found
-    height, width = struct.unpack_from(">HH", data, at)
+    at, block, height, width, _ = frame
     cut = -(-(rows + _REACH) // block) * block
     worth = (height - cut) * _WORTH > height
     if not worth and factor == 1 and not fast:
@@ -93,20 +105,23 @@ def decode_part(
     return pixels if pixels.shape[:2] == tuple(least.values()) else None
 
 
-def _frame(data: bytes) -> tuple[int, int] | None:
-    """Where a baseline JPEG keeps its height, and rows of a row of blocks; None for others."""
-    at, found = 2, None
+def frame_of(data: bytes) -> Frame | None:
+    """The frame of a baseline JPEG; None for all else."""
+    at, found, exif = 2, None, False
     try:
         while data[at] == 0xFF:
             marker = data[at + 1]
             if marker == _SOS:
-                return found
-            if marker in _OTHER_FRAMES:
+                return None if found is None else found._replace(exif=exif)
+            if marker in _OTHER_FRAMES or (marker in _BASELINE and found):
                 return None
             if marker in _BASELINE:
                 sampling = data[at + 11 : at + 11 + 3 * data[at + 9] : 3]
-                found = at + 5, 8 * max(1, *(value & 15 for value in sampling))
+                block = 8 * max(1, *(value & 15 for value in sampling))
+                height, width = struct.unpack_from(">HH", data, at + 5)
+                found = Frame(at + 5, block, height, width, exif=False)
+            exif = exif or marker == _EXIF
             at += 2 + (data[at + 2] << 8 | data[at + 3])
-    except (IndexError, TypeError):
+    except (IndexError, TypeError, struct.error):
         return None
     return None

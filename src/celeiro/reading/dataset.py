@@ -171,6 +171,18 @@ class _Opened:
         """Samples by their number in the file, one after the other, to `work`."""
         self._believed(lambda: visit(self.contents.samples, rows, work, parts))
 
+    def will_need(self, first: int, last: int, most: int) -> None:
+        """Let the system read ahead neighbours by their number in the file."""
+        place = getattr(self.contents.samples, "place", None)
+        if place is None:
+            return
+        try:
+            start, (offset, length) = place(first)[0], place(last - 1)
+        except FormatError:  # chunks that are no samples, or were never written
+            return
+        if start <= offset and offset + length - start <= most:
+            self.file.will_need(start, offset + length - start)
+
     def stored(self, row: int) -> bytes:
         """The stored bytes of one sample by its number in the file."""
         find = getattr(self.contents.samples, "stored", None)
@@ -415,6 +427,14 @@ class Dataset:
         """
         wanted = numbers(indices, len(self))
         self._opened.visit(wanted if self._rows is None else self._rows[wanted], work, parts)
+
+    def will_need(self, first: int, last: int, most: int) -> None:
+        """Let the system read ahead samples first ≤ i < last, where they stand together.
+
+        Nothing is done where they take more than `most` bytes, or their place is not known.
+        """
+        if not self.is_view and self.cache is None:
+            self._opened.will_need(first, last, most)
 
     def stored(self, index: int) -> bytes:
         """The bytes of one sample as they stand in the file, checked, such as those of a JPEG.

@@ -153,6 +153,11 @@ class File:
             os.posix_fadvise(self.fd, offset, len(view), os.POSIX_FADV_WILLNEED)
         return False
 
+    def will_need(self, offset: int, length: int) -> None:
+        """Let the system read these bytes ahead, where it can; nothing is waited for."""
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self.fd, offset, length, os.POSIX_FADV_WILLNEED)
+
     def read_into(self, view: memoryview, offset: int) -> None:
         """Fill `view` from byte `offset`.
 

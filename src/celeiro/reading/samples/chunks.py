@@ -15,17 +15,22 @@ import numpy as np
 
 from celeiro.errors import FormatError, SampleError
 from celeiro.format.checksum import crc32c
+from celeiro.format.chunks import Number
 from celeiro.format.index import MISSING
+from celeiro.format.partial import decode_part, frame_of
 from celeiro.reading import source, threads
 from celeiro.reading.samples.checksums import check, checked_bytes, damaged
+from celeiro.reading.samples.visiting import in_groups, room
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     import numpy.typing as npt
 
     from celeiro.format.chunks import ChunkCodec
     from celeiro.format.index import Chunks
+    from celeiro.format.pictures import Color
+    from celeiro.reading.samples.visiting import Part, Work
     from celeiro.reading.source import Source
 
 # Boxes that are remembered, where a sample is of several chunks.
@@ -70,6 +75,7 @@ class ChunkSamples:
         self._workers = workers
         self._per_chunk = codec.shape[0]
         self._whole = codec.shape == (1, *shape[1:])
+        self._jpegs = self._whole and [f.number for f in codec.filters] == [Number.JPEG]
         self._direct = self._whole and stored.isnative and stored.kind != "b"
         # For who reads sample by sample: the last row of the grid that was decoded.
         self._last: tuple[int, npt.NDArray[Any]] | None = None
@@ -130,6 +136,44 @@ class ChunkSamples:
     def per_chunk(self) -> int:
         """Samples of a chunk, which are decoded together."""
         return self._per_chunk
+
+    def visit(
+        self, indices: npt.NDArray[np.int64], work: Work, parts: Sequence[Part] | None
+    ) -> None:
+        """Give each sample to `work` in this thread; of JPEGs as much as is wanted."""
+        chunks = self.chunks
+        # Damage may go unnoticed in a part, so that a checksum has to speak for it.
+        if parts is None or self._crcs is None or not self._jpegs or chunks.masks is not None:
+            in_groups(self, self.shape, indices, work)
+            return
+        offsets, lengths = chunks.offsets[indices].tolist(), chunks.lengths[indices].tolist()
+        if MISSING in offsets:
+            in_groups(self, self.shape, indices, work)
+            return
+        rows = indices.tolist()
+        size = math.prod(self.shape)
+        color: Color = "RGB" if self.shape[2] == 3 else "GRAY"
+        for at, data in source.each(
+            self._source, zip(range(len(rows)), offsets, lengths, strict=True)
+        ):
+            check(data, self._crcs, rows[at])
+            buffer, part, jpeg = room(size), parts[at], bytes(data)
+            found = None
+            frame = frame_of(jpeg) if part.is_less(self.shape[0]) else None
+            if frame is not None and (frame.height, frame.width) == self.shape[:2]:
+                found = decode_part(
+                    jpeg, frame, part.rows, color=color, buffer=buffer, factor=part.factor,
+                    fast=part.fast,
+                )  # fmt: skip
+            if found is not None:
+                work(at, found, part.factor)
+                continue
+            whole = np.frombuffer(buffer, np.uint8, size)
+            try:
+                self._codec.fill(data, whole)
+            except FormatError as error:
+                raise SampleError(str(error), rows[at]) from error
+            work(at, whole.reshape(self.shape), 1)
 
     def lengths(self) -> npt.NDArray[np.int64] | None:
         """Bytes of each sample; None where a chunk is something else."""

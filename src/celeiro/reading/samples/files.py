@@ -8,7 +8,7 @@ import numpy as np
 
 from celeiro.errors import PictureError, SampleError
 from celeiro.format import pictures
-from celeiro.format.partial import decode_part
+from celeiro.format.partial import decode_part, frame_of
 from celeiro.reading import source, threads
 from celeiro.reading.samples.checksums import check, checked_bytes
 from celeiro.reading.samples.visiting import room
@@ -128,19 +128,19 @@ class FileSamples:
 
         Damage may go unnoticed then, so that only what a checksum speaks for is decoded in part.
         """
-        if self._crcs is None or self._color is None:
+        height, width, _ = self.shapes[number].tolist()
+        if self._crcs is None or self._color is None or not part.is_less(height):
             return None
         check(data, self._crcs, number)
-        height, width, _ = self.shapes[number].tolist()
         whole = bytes(data)
-        try:
-            header = pictures.check(whole, max_pixels=max(1, height * width))
-        except PictureError:
+        frame = frame_of(whole)
+        if frame is None or (frame.height, frame.width) != (height, width):
             return None
-        if header.kind != "jpeg" or header.orientation != 1 or header.upright != (height, width):
+        if frame.exif and not _stands_upright(whole):
             return None
         return decode_part(
             whole,
+            frame,
             part.rows,
             color=self._color,
             buffer=room(3 * height * width),
@@ -173,6 +173,13 @@ class FileSamples:
                 number,
             )
         return picture
+
+
+def _stands_upright(data: bytes) -> bool:
+    try:
+        return pictures.check(data).orientation == 1
+    except PictureError:
+        return False
 
 
 def _own(picture: npt.NDArray[Any], at: int, seen: set[int]) -> npt.NDArray[Any]:

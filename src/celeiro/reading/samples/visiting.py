@@ -39,6 +39,10 @@ class Part(NamedTuple):
     fast: bool = False
     """Whether it may differ by what a quicker decoder makes of it."""
 
+    def is_less(self, height: int) -> bool:
+        """Whether there is something to leave out, of a sample of so many rows."""
+        return self.fast or self.factor > 1 or self.rows * 8 < height * 7
+
 
 class _Scratch(threading.local):
     """One buffer a thread."""
@@ -71,12 +75,13 @@ def visit(
         for at in range(len(indices)):
             work(at, samples.read_list(indices[at : at + 1])[0], 1)
     else:
-        _in_groups(samples, samples.shape, indices, work)
+        in_groups(samples, samples.shape, indices, work)
 
 
-def _in_groups(
+def in_groups(
     samples: Samples, shape: tuple[int, ...], indices: npt.NDArray[np.int64], work: Work
 ) -> None:
+    """Read some of them at a time, then give them to `work` one by one."""
     size = max(1, int(np.prod(shape)) * samples.dtype.itemsize)
     step = max(1, _TOGETHER // size)
     for first in range(0, len(indices), step):

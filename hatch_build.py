@@ -1,0 +1,77 @@
+"""Compile the kernel of feeding while a wheel is built, also of an editable install.
+
+    python hatch_build.py        compile it in place, for whoever runs from the source folder
+
+Without a C compiler the wheel is pure Python, and NumPy does the kernel's work with the same bits.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+try:
+    from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+except ImportError:  # run as a script, by a Python without hatchling
+    BuildHookInterface = object
+
+FEEDING = Path("src/celeiro/feeding")
+SOURCE = FEEDING / "kernels" / "resample.c"
+LIBRARY = FEEDING / ("_resample.dll" if os.name == "nt" else "_resample.so")
+
+# Contracted, a * b + c is rounded once where NumPy rounds twice.
+FLAGS = ("-O3", "-shared", "-fPIC", "-ffp-contract=off")
+
+
+def compile_kernel(root: Path) -> str:
+    """Put the library beside resample.py; return why not, or nothing."""
+    library = root / LIBRARY
+    # Never written in place: a Python that has it loaded would crash.
+    unfinished = library.with_name(f"{library.name}.{os.getpid()}")
+    library.unlink(missing_ok=True)  # what cannot be compiled must not stay in an older form
+    compiler = shlex.split(os.environ.get("CC", "")) or ["cc"]
+    architectures = shlex.split(os.environ.get("ARCHFLAGS", ""))  # of macOS
+    command = [*compiler, *FLAGS, *architectures, "-o", str(unfinished), str(root / SOURCE)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+        if done.returncode:
+            return f"{shlex.join(command)} failed: {done.stderr.strip()}"
+        os.replace(unfinished, library)
+    except OSError as error:
+        return f"{compiler[0]} cannot be run: {error}"
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return ""
+
+
+class KernelHook(BuildHookInterface):  # type: ignore[misc]
+    """What hatchling calls."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Compile, and say for which platform the wheel is then."""
+        failure = compile_kernel(Path(self.root))
+        if failure:
+            self.app.display_warning(f"celeiro will resize pictures by NumPy: {failure}")
+            return
+        build_data["pure_python"] = False
+        build_data["tag"] = f"py3-none-{_platform()}"  # no Python headers: any Python 3 loads it
+        build_data["artifacts"].append(f"/{LIBRARY.as_posix()}")
+
+
+def _platform() -> str:
+    """The platform's tag in a wheel's name."""
+    if sys.platform != "darwin":  # plain `linux_x86_64`: no promise about other systems' glibc
+        return re.sub(r"[-.]", "_", sysconfig.get_platform())
+    from packaging import tags
+
+    return next(iter(tags.platform_tags()))  # of this system and processor, not of Python's build
+
+
+if __name__ == "__main__":
+    sys.exit(compile_kernel(Path(__file__).parent) or None)
