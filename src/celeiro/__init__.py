@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from celeiro.care.repack import repack
     from celeiro.care.salvage import salvage
     from celeiro.care.verify import verify
-    from celeiro.classic import HDF5Dataset, HDF5DatasetWriter
+    from celeiro.classic import HDF5Dataset, HDF5DatasetGenerator, HDF5DatasetWriter
+    from celeiro.feeding.loader import Loader
     from celeiro.packing.outcome import Progress
     from celeiro.packing.pack import pack
     from celeiro.packing.report import Report
@@ -33,7 +34,9 @@ __all__ = [
     "CeleiroError",
     "Dataset",
     "HDF5Dataset",
+    "HDF5DatasetGenerator",
     "HDF5DatasetWriter",
+    "Loader",
     "Progress",
     "Report",
     "__version__",
@@ -49,7 +52,9 @@ __all__ = [
 _FOUND_IN = {
     "Dataset": "celeiro.reading.dataset",
     "HDF5Dataset": "celeiro.classic",
+    "HDF5DatasetGenerator": "celeiro.classic",
     "HDF5DatasetWriter": "celeiro.classic",
+    "Loader": "celeiro.feeding.loader",
     "Progress": "celeiro.packing.outcome",
     "Report": "celeiro.packing.report",
     "bench": "celeiro.care.bench",

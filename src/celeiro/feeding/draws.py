@@ -10,7 +10,6 @@ Generators, 2014), whose stream number `sample` begins at a hash of the sample.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,7 +46,7 @@ def uniforms(
     starts = _mixed(key + (samples.astype(np.uint64) + np.uint64(1)) * _GOLDEN)
     steps = np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN
     bits = _mixed(starts[:, np.newaxis] + steps) >> np.uint64(11)
-    drawn: npt.NDArray[np.float64] = bits * math.ldexp(1.0, -53)
+    drawn: npt.NDArray[np.float64] = bits * np.float64(2.0**-53)
     return drawn
 
 

@@ -1,4 +1,4 @@
-"""The options of `celeiro.Loader` as a type, for the loaders of the frameworks that pass them on."""
+"""The options of `celeiro.Loader` as a type, for the frameworks' loaders, which pass them on."""
 
 from __future__ import annotations
 

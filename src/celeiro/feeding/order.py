@@ -16,7 +16,6 @@ makes of it; so all that is drawn here is made of raw numbers.
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -35,6 +34,8 @@ __all__ = ["Balanced", "Blocks", "InOrder", "Order", "Shuffled", "Weighted", "di
 _SHUFFLE, _BLOCKS, _DRAW = 2, 3, 4
 # Numbers that are handled at once where a whole epoch would double the memory.
 _PIECE = 1 << 16
+# Of 53 random bits, so that they are a number 0 ≤ x < 1.
+_UNIT = np.float64(2.0**-53)
 
 
 class Order(Protocol):
@@ -267,5 +268,5 @@ def _permutation(stream: np.random.PCG64, count: int) -> npt.NDArray[np.uint64]:
 def _uniform(stream: np.random.PCG64, count: int) -> npt.NDArray[np.float64]:
     """Numbers 0 ≤ x < 1 of 53 random bits."""
     raw: npt.NDArray[np.uint64] = stream.random_raw(count)
-    drawn: npt.NDArray[np.float64] = (raw >> np.uint64(11)) * math.ldexp(1.0, -53)
+    drawn: npt.NDArray[np.float64] = (raw >> np.uint64(11)) * _UNIT
     return drawn

@@ -49,7 +49,7 @@ def compiled() -> Any:
             raise OSError(f"{LIBRARY.name} is of another release")
     except (OSError, AttributeError) as error:
         _logger.warning(
-            "pictures are resized by NumPy, some 20 times slower: %s. To build the kernel, "
+            "pictures are resized by NumPy, some 40 times slower: %s. To build the kernel, "
             "install a C compiler (gcc or clang) and reinstall celeiro from its source",
             error,
         )
