@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 ARGS ?=
-WHAT ?= pack read
+WHAT ?= pack read feed
 BIN := .venv/bin
 
 .PHONY: help demo test lint types docs bench check
@@ -28,13 +28,13 @@ types: .venv/ready-types  ## check types
 docs: .venv/ready-docs  ## build the docs into site/, dead links are errors
 	$(BIN)/zensical build --clean --strict $(ARGS)
 
-bench: .venv/ready-bench  ## measure packing and reading beside other ways (WHAT=read for one of them)
+bench: .venv/ready-bench  ## measure packing, reading and feeding beside other ways (WHAT=read for one of them)
 	for what in $(WHAT); do $(BIN)/python benchmarks/$$what.py $(ARGS) || exit 1; done
 
 check: lint types test docs  ## all that CI checks
 
 # pip reads dependency groups since 25.1; Python 3.11 to 3.13 bring an older one.
-.venv/ready: pyproject.toml
+.venv/ready: pyproject.toml hatch_build.py src/celeiro/feeding/kernels/resample.c
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo \
 	  "celeiro needs Python 3.11 or newer, '$(PYTHON)' is not. Try: make PYTHON=python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
@@ -43,8 +43,11 @@ check: lint types test docs  ## all that CI checks
 	@touch $@
 
 # PyTorch's own index has builds without CUDA; where it cannot be reached, pip takes what it finds.
+# torchvision may then be one for CUDA, whose operators are missing: its transforms need none.
 .venv/ready-test: .venv/ready
 	$(BIN)/python -m pip install --quiet --retries 1 --group test \
+	  --extra-index-url https://download.pytorch.org/whl/cpu
+	$(BIN)/python -m pip install --quiet --retries 1 --no-deps torchvision==0.28.0 \
 	  --extra-index-url https://download.pytorch.org/whl/cpu
 	@touch $@
 

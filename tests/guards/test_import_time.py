@@ -14,19 +14,25 @@ MEASURE = """
 import json, sys, time
 start = time.perf_counter()
 import celeiro
+celeiro.{name}
 print(json.dumps([time.perf_counter() - start, sorted(sys.modules)]))
 """
 
 
-def import_celeiro() -> tuple[float, set[str]]:
+def import_celeiro(name: str = "__version__") -> tuple[float, set[str]]:
     """Seconds that the import takes in a new interpreter, and what is loaded afterwards."""
-    output = subprocess.check_output([sys.executable, "-c", MEASURE])
+    program = MEASURE.format(name=name)
+    output = subprocess.check_output([sys.executable, "-c", program])
     seconds, modules = json.loads(output)
     return seconds, set(modules)
 
 
 def test_import_celeiro_loads_no_framework_and_nothing_heavy() -> None:
     assert import_celeiro()[1] & (FRAMEWORKS | HEAVY) == set()
+
+
+def test_the_loader_needs_no_framework() -> None:
+    assert import_celeiro("Loader")[1] & FRAMEWORKS == set()
 
 
 def test_import_celeiro_takes_less_than_300_ms() -> None:
