@@ -12,7 +12,7 @@ BIN := .venv/bin
 help:  ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST)
 
-demo: .venv/ready  ## pack pictures, kill the packer midway, resume, slice, read shuffled
+demo: .venv/ready  ## pack pictures, kill the packer midway, resume, slice, read, feed
 	$(BIN)/python examples/demo.py $(ARGS)
 
 test: .venv/ready-test  ## run the tests and the doctests

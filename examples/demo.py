@@ -1,4 +1,4 @@
-"""The main job on pictures made here: pack, be killed midway, go on, slice, read shuffled.
+"""The main job on pictures made here: pack, be killed midway, go on, slice, read, feed, resume.
 
 python examples/demo.py [FOLDER]        (default: demo/)
 """
@@ -65,12 +65,39 @@ def main(folder: Path) -> None:
         print(
             f"   200 shuffled samples   {fast * 1e3:.0f} ms; plain h5py takes {slow * 1e3:.0f} ms"
         )
+    feed(out)
     size = out.stat().st_size
     print(
-        f"\n6. {size / 1e6:.1f} MB; the article's way takes {raw / 1e6:.1f} MB "
+        f"\n7. {size / 1e6:.1f} MB; the article's way takes {raw / 1e6:.1f} MB "
         f"({raw / size:.0f} times as much)\n"
     )
     subprocess.run([sys.executable, "-m", "celeiro", "info", str(out)], check=True)
+
+
+def feed(out: Path) -> None:
+    """An epoch as a network would get it, and one that is stopped and resumed."""
+    import celeiro
+    from celeiro.feeding.transforms import HorizontalFlip, Normalize, RandomResizedCrop, ToCHW
+
+    steps = [RandomResizedCrop(224), HorizontalFlip(), Normalize(), ToCHW()]
+    with celeiro.Loader(out, batch_size=100, seed=0, transform=steps) as loader:
+        seconds = seconds_of(lambda: [None for _ in loader])
+        images, _ = next(iter(loader))
+        print("\n6. celeiro.Loader; celeiro.torch, .keras and .jax give their own tensors:")
+        print(f"   a batch                {images.shape} {images.dtype}: crop, flip, normalise")
+        print(f"   {PICTURES / seconds:<6,.0f} pictures/s      order of epoch 0: sha256 "
+              f"{loader.digest(0)[:16]}…")  # fmt: skip
+        loader.set_epoch(0)
+        whole = [images for images, _ in loader]
+        loader.set_epoch(0)
+        for number, _ in enumerate(loader, 1):
+            if number == 3:
+                state = loader.state_dict()
+                break
+    with celeiro.Loader(out, batch_size=100, transform=steps) as another:
+        another.load_state_dict(state)
+        same = [bool((a == b).all()) for (a, _), b in zip(another, whole[3:], strict=True)]
+    print(f"   stopped after 3 batches, resumed: {sum(same)} of {len(whole) - 3} are the same bits")
 
 
 def make_photos(folder: Path) -> None:
