@@ -34,17 +34,17 @@ def compile_kernel(root: Path) -> str:
     library = root / LIBRARY
     # Never written in place: a Python that has it loaded would crash.
     unfinished = library.with_name(f"{library.name}.{os.getpid()}")
-    library.unlink(missing_ok=True)  # what cannot be compiled must not stay in an older form
     compiler = shlex.split(os.environ.get("CC", "")) or ["cc"]
     architectures = shlex.split(os.environ.get("ARCHFLAGS", ""))  # of macOS
     command = [*compiler, *FLAGS, *architectures, "-o", str(unfinished), str(root / SOURCE)]
     try:
+        library.unlink(missing_ok=True)  # what cannot be compiled must not stay in an older form
         done = subprocess.run(command, capture_output=True, text=True, errors="replace")
         if done.returncode:
             return f"{shlex.join(command)} failed: {done.stderr.strip()}"
         os.replace(unfinished, library)
     except OSError as error:
-        return f"{compiler[0]} cannot be run: {error}"
+        return f"{compiler[0]} cannot be run, or {library.name} not replaced: {error}"
     finally:
         unfinished.unlink(missing_ok=True)
     return ""

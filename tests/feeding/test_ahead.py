@@ -24,14 +24,16 @@ class Count:
     number: int
     count: int
     done: list[int] = field(default_factory=list)
-    fail: bool = False
+    fail: str = ""
 
     def work(self, first: int, last: int) -> None:
-        if self.fail:
+        if self.fail == "work":
             raise ZeroDivisionError(self.number)
         self.done.extend(range(first, last))
 
     def finish(self) -> tuple[int, list[int]]:
+        if self.fail == "finish":
+            raise ZeroDivisionError(self.number)
         return self.number, sorted(self.done)
 
 
@@ -44,7 +46,7 @@ def feeders() -> list[threading.Thread]:
 def test_all_parts_of_all_batches_are_done_in_order(
     batches: int, parts: int, workers: int, prefetch: int
 ) -> None:
-    ahead = Ahead(lambda n: Count(n, parts), batches, workers=workers, prefetch=prefetch)
+    ahead = Ahead(lambda n, _: Count(n, parts), batches, workers=workers, prefetch=prefetch)
     found = [ahead.take() for _ in range(batches)]
     ahead.stop()
     assert found == [(number, list(range(parts))) for number in range(batches)]
@@ -54,7 +56,7 @@ def test_all_parts_of_all_batches_are_done_in_order(
 def test_no_more_is_begun_than_asked_for() -> None:
     begun: list[int] = []
 
-    def begin(number: int) -> Count:
+    def begin(number: int, _is_wanted: object) -> Count:
         begun.append(number)
         return Count(number, 3)
 
@@ -66,12 +68,12 @@ def test_no_more_is_begun_than_asked_for() -> None:
     assert begun == sorted(begun)
 
 
-@pytest.mark.parametrize("where", ["begin", "work"])
+@pytest.mark.parametrize("where", ["begin", "work", "finish"])
 def test_an_error_comes_in_its_batchs_place(where: str) -> None:
-    def begin(number: int) -> Count:
+    def begin(number: int, _is_wanted: object) -> Count:
         if where == "begin" and number == 2:
             raise ZeroDivisionError(2)
-        return Count(number, 9, fail=number == 2)
+        return Count(number, 9, fail=where if number == 2 else "")
 
     ahead = Ahead(begin, 5, workers=2, prefetch=3)
     assert [ahead.take()[0] for _ in range(2)] == [0, 1]
@@ -84,7 +86,7 @@ def test_an_error_comes_in_its_batchs_place(where: str) -> None:
 def test_stopping_in_the_middle_leaves_no_thread_and_no_batch() -> None:
     begun: list[weakref.ref[Count]] = []
 
-    def begin(number: int) -> Count:
+    def begin(number: int, _is_wanted: object) -> Count:
         job = Count(number, 1000)
         begun.append(weakref.ref(job))
         return job
@@ -99,6 +101,65 @@ def test_stopping_in_the_middle_leaves_no_thread_and_no_batch() -> None:
     assert not [job for job in begun if job() is not None]
 
 
+def test_what_is_garbage_in_one_of_its_own_threads_waits_for_nobody() -> None:
+    """Collected there, whichever lock that thread holds; the others may be waiting for it."""
+    lock = threading.Lock()
+    ended = threading.Event()
+
+    class Holding:
+        count = 4
+
+        def work(self, first: int, last: int) -> None:
+            with lock:
+                if cycle:
+                    cycle.clear()
+                    gc.collect()  # stops the very threads that wait for the lock
+                    ended.set()
+                time.sleep(0.001)
+
+        def finish(self) -> None:
+            return None
+
+    class Owner:
+        def __init__(self) -> None:
+            self.ahead = Ahead(lambda n, _: Holding(), 100, workers=3, prefetch=2)
+            self.me = self
+
+        def __del__(self) -> None:
+            self.ahead.stop()
+
+    cycle: list[Owner] = []
+    owner = Owner()
+    owner.ahead.take()
+    cycle.append(owner)
+    del owner
+    assert ended.wait(20)
+    deadline = time.monotonic() + 20
+    while feeders() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not feeders()
+
+
+def test_batches_are_made_for_a_thread_that_outlives_the_main_one() -> None:
+    program = """
+import threading, time
+from celeiro.feeding.ahead import Ahead
+class Job:
+    count = 5
+    def work(self, first, last): pass
+    def finish(self): return 1
+def train():
+    ahead = Ahead(lambda n, is_wanted: Job(), 5, workers=2, prefetch=2)
+    found = [ahead.take()]
+    threading.main_thread().join()
+    time.sleep(1.2)  # longer than threads wait before they look who is there
+    print(sum(found + [ahead.take() for _ in range(4)]))
+threading.Thread(target=train).start()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60)
+    assert done.stdout == b"5\n", done.stderr
+
+
 def test_python_ends_while_batches_wait_to_be_taken() -> None:
     program = """
 from celeiro.feeding.ahead import Ahead
@@ -106,7 +167,7 @@ class Job:
     count = 5
     def work(self, first, last): pass
     def finish(self): return 1
-ahead = Ahead(lambda n: Job(), 1000, workers=2, prefetch=2)
+ahead = Ahead(lambda n, is_wanted: Job(), 1000, workers=2, prefetch=2)
 print(ahead.take())
 """
     begun = time.monotonic()

@@ -29,6 +29,7 @@ from celeiro.feeding.loader import Loader
 from celeiro.feeding.order import digest
 from celeiro.feeding.transforms import (
     CenterCrop,
+    CutMix,
     HorizontalFlip,
     MixUp,
     Normalize,
@@ -277,7 +278,7 @@ def test_a_loop_that_was_left_counts_as_an_epoch(file: Path) -> None:
     "change",
     [
         {"version": 7}, {"position": 54}, {"position": -1}, {"epoch": "x"}, {"seed": None},
-        {"order": "InOrder(count=53)"},
+        {"order": "InOrder(count=53)"}, {"skipped": [1]}, {"skipped": [[53, 0]]},
     ],
     ids=str,
 )  # fmt: skip
@@ -314,6 +315,44 @@ def test_reused_memory_holds_the_right_batch_until_the_next(file: Path) -> None:
                 np.testing.assert_array_equal(images, wanted)
 
 
+@pytest.mark.parametrize("workers", [1, 4])
+def test_reused_memory_is_right_for_masks_and_functions_too(photos: Path, workers: int) -> None:
+    """Their memory is lent when a batch is finished, which is in no certain order."""
+    chains: list[Any] = [[Resize((20, 20))], lambda image: image[:40, :46].copy()]
+    for chain in chains:
+        fields = "mask" if isinstance(chain, list) else ()
+        options: dict[str, Any] = {
+            "transform": chain, "fields": fields, "seed": 1, "workers": workers, "prefetch": 3,
+        }  # fmt: skip
+        with (
+            Loader(photos, 4, reuse=True, **options) as loader,
+            Loader(photos, 4, **options) as plain,
+        ):
+            for _ in range(5):
+                for found, wanted in zip(loader, plain, strict=True):
+                    np.testing.assert_array_equal(found[0], wanted[0])
+                    if fields:
+                        np.testing.assert_array_equal(found[2], wanted[2])
+
+
+def test_two_iterations_do_not_share_reused_memory(file: Path) -> None:
+    with Loader(file, 10, reuse=True) as loader:
+        for (one, labels), (other, others) in zip(loader, loader, strict=True):
+            assert labels.tolist() == [i % 4 for i in numbers(one)]
+            assert others.tolist() == [i % 4 for i in numbers(other)]
+
+
+def test_no_memory_is_held_after_break_or_close(file: Path) -> None:
+    with Loader(file, 4, prefetch=4) as loader:
+        for _ in loader:
+            break
+        gc.collect()
+        assert not loader._memory._free
+        list(loader)
+        assert loader._memory._free
+    assert not loader._memory._free
+
+
 def test_nothing_is_held_after_the_end(file: Path) -> None:
     loader = Loader(file, 10)
     assert len(list(loader)) == 6
@@ -341,6 +380,37 @@ print(peaks[5], peaks[-1])
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     early, late = map(int, done.stdout.split())
     assert late - early < 12_000  # KB; one batch is 2.8 MB
+
+
+def test_resuming_block_shuffles_and_weights_on_another_number_of_ranks(file: Path) -> None:
+    for options in ({"shuffle": "blocks"}, {"weights": np.arange(COUNT) + 1}):
+        with Loader(file, 12, seed=5, **options) as loader:
+            whole = [numbers(images) for images, _ in loader]
+        with Loader(file, 6, seed=5, rank=0, world_size=2, **options) as loader:
+            for _ in loader:
+                break
+            state = loader.state_dict()
+        ranks = [Loader(file, 4, rank=rank, world_size=3, **options) for rank in range(3)]
+        for rank in ranks:
+            rank.load_state_dict(state)
+        found = [
+            [i for part in batch for i in numbers(part[0])] for batch in zip(*ranks, strict=True)
+        ]
+        assert [batch[: len(want)] for batch, want in zip(found, whole[1:], strict=True)] == whole[
+            1:
+        ]
+        for rank in ranks:
+            rank.close()
+
+
+def test_a_state_of_other_weights_is_refused(file: Path) -> None:
+    with Loader(file, 4, weights=np.arange(COUNT) + 1) as one:
+        state = one.state_dict()
+    with (
+        Loader(file, 4, weights=np.arange(COUNT) + 2) as other,
+        pytest.raises(OptionError, match="the state is of Weighted"),
+    ):
+        other.load_state_dict(state)
 
 
 # Transforms
@@ -463,6 +533,45 @@ def test_mixing_is_alike_on_any_number_of_ranks(file: Path) -> None:
             np.testing.assert_array_equal(labels, wanted_labels)
 
 
+def test_an_odd_part_of_a_rank_is_refused_where_neighbours_are_mixed(file: Path) -> None:
+    with pytest.raises(OptionError, match="wanted an even one"):
+        Loader(file, 3, rank=0, world_size=2, transform=[ToFloat(), MixUp(0.4)])
+
+
+def test_the_rest_of_an_epoch_is_mixed_alike_on_any_number_of_ranks(file: Path) -> None:
+    steps = [ToFloat(), OneHot(), MixUp(0.4)]
+    with celeiro.open(file) as ds:
+        few = ds.select(range(42))
+        whole = [images for images, _ in Loader(few, 12, transform=steps)]
+        ranks = [Loader(few, 6, rank=rank, world_size=2, transform=steps) for rank in range(2)]
+        found = [np.concatenate([b[0] for b in batch]) for batch in zip(*ranks, strict=True)]
+    assert len(found) == len(whole)
+    for one, want in zip(found, whole, strict=True):
+        np.testing.assert_array_equal(one[: len(want)], want)
+
+
+def test_masks_are_not_left_behind_where_images_are_mixed(photos: Path) -> None:
+    for step in (CutMix(1.0), MixUp(0.2)):
+        with pytest.raises(OptionError, match="'mask' would stay as it is"):
+            Loader(photos, 4, fields="mask", transform=[Resize((20, 20)), OneHot(), step])
+
+
+def test_a_function_cannot_move_a_mask_and_says_so(photos: Path) -> None:
+    with pytest.raises(OptionError, match="not celeiro's"):
+        Loader(photos, 4, fields="mask", transform=lambda image: image[:20, :20])
+
+
+def test_albumentations_moves_image_and_mask(photos: Path) -> None:
+    albumentations = pytest.importorskip("albumentations")
+    crop = albumentations.Compose([albumentations.RandomCrop(30, 30)])
+    with Loader(photos, 8, fields="mask", transform=crop, seed=2) as loader:
+        for images, _, masks in loader:
+            assert images.shape[1:] == (30, 30, 3)
+            assert np.abs(images[..., 0].astype(int) - masks).mean() < 4
+    with pytest.raises(OptionError, match="no boxes"):
+        Loader(photos, 8, fields=("mask", "boxes"), transform=crop)
+
+
 def test_any_function_of_an_image_is_a_transform(file: Path) -> None:
     with Loader(file, 6, transform=lambda image: image[::-1], shuffle=False) as loader:
         images, _ = next(iter(loader))
@@ -493,6 +602,52 @@ def test_an_error_in_a_transform_names_the_sample(file: Path) -> None:
     assert "sample 17" in caught.value.__notes__[0]
 
 
+def test_a_plan_that_cannot_be_names_the_sample(photos: Path) -> None:
+    with (
+        Loader(photos, 24, transform=[RandomCrop(44)]) as loader,
+        pytest.raises(OptionError, match="44") as caught,
+    ):
+        next(iter(loader))
+    assert "sample" in caught.value.__notes__[0]
+
+
+def test_damage_that_a_transform_finds_elsewhere_is_not_skipped(file: Path) -> None:
+    def fail(image: np.ndarray) -> np.ndarray:
+        raise SampleError("of another file", 3)
+
+    with Loader(file, 4, transform=fail, on_error="skip") as loader:
+        with pytest.raises(SampleError, match="of another file"):
+            next(iter(loader))
+        assert not loader.skipped
+
+
+def test_a_transform_may_read_other_samples(photos: Path) -> None:
+    with celeiro.open(photos) as ds:
+
+        def look(image: np.ndarray) -> np.ndarray:
+            before = image.copy()
+            ds.visit(range(5), lambda at, other, factor: None)
+            np.testing.assert_array_equal(image, before)
+            return image[:40, :46]
+
+        assert len(list(Loader(ds, 6, transform=look))) == 4
+
+
+def test_stopping_does_not_wait_for_the_samples_at_work(file: Path) -> None:
+    done = []
+
+    def slow(image: np.ndarray) -> np.ndarray:
+        time.sleep(0.02)
+        done.append(1)
+        return image
+
+    with Loader(file, 53, transform=slow, workers=1, prefetch=3) as loader:
+        for _ in loader:
+            break
+        gc.collect()
+        assert len(done) < 53 + 10
+
+
 # What is refused
 
 
@@ -521,6 +676,7 @@ def test_pictures_of_one_size_need_none(tmp_path: Path, photo_folder: Any) -> No
         ({"seed": -1}, "seed -1"),
         ({"prefetch": 0}, "prefetch 0"),
         ({"workers": -1}, "workers -1"),
+        ({"workers": 0}, "workers 0"),
         ({"rank": 1}, "give both"),
         ({"rank": 2, "world_size": 2}, "rank 2"),
         ({"on_error": "pass"}, "on_error"),
@@ -640,6 +796,31 @@ def test_skipping_is_alike_for_any_number_of_threads_and_ranks(damaged: Path) ->
         assert others == skipped
         for one, two in zip(found, wanted, strict=True):
             np.testing.assert_array_equal(one, two)
+
+
+def test_the_digest_is_of_the_epoch_that_it_is_asked_for(damaged: Path) -> None:
+    with Loader(damaged, 6, on_error="skip", seed=1) as loader:
+        planned = [loader.digest(epoch) for epoch in range(3)]
+        for _ in range(2):
+            list(loader)
+        assert loader.digest(1) != planned[1]
+        assert loader.digest(0) == planned[0]
+        loader.set_epoch(2)
+        assert [loader.digest(epoch) for epoch in range(3)] == planned
+
+
+def test_shapes_that_no_picture_has_are_damage(tmp_path: Path, photo_folder: Any) -> None:
+    out = tmp_path / "a.h5"
+    celeiro.pack(photo_folder(6), out, store="encoded")
+    with celeiro.open(out) as ds:
+        ds._opened.contents.samples.shapes.setflags(write=True)
+        ds._opened.contents.samples.shapes[2] = 0, 0, 3
+        ds._opened.contents.samples.shapes[4] = 2**32 - 1, 2**32 - 1, 3
+        ds._opened.contents.samples.shapes[5] = 60_000, 60_000, 3
+        loader = Loader(ds, 6, transform=Resize((8, 8)), on_error="skip", shuffle=False)
+        ((images, _),) = loader
+        assert loader.skipped == {2: 3, 4: 0, 5: 0}
+        assert len(images) == 6
 
 
 def test_a_file_without_a_sound_sample_ends_in_an_error(tmp_path: Path, photo_folder: Any) -> None:

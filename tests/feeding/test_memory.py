@@ -93,9 +93,25 @@ def test_threads_never_share_a_block() -> None:
     assert not wrong
 
 
+def test_blocks_of_two_kinds_are_both_used_again() -> None:
+    """Images and masks."""
+    allocated = []
+
+    def allocate(size: int) -> np.ndarray:
+        allocated.append(size)
+        return np.empty(size, np.uint8)
+
+    memory = Memory(allocate)
+    for _ in range(20):
+        images, masks = memory.lend((8, 9000), np.uint8), memory.lend((8, 3000), np.uint8)
+        del images, masks
+    assert sorted(allocated) == [24_000, 72_000]
+
+
 def test_a_ring_lends_the_same_blocks_in_turn() -> None:
     ring = Ring(3)
-    found = [address(ring.lend((10,), np.uint16)) for _ in range(7)]
+    found = [address(ring.lend((10,), np.uint16, (n, "images"))) for n in range(7)]
     assert found[:3] == found[3:6]
     assert found[6] == found[0]
     assert len(set(found)) == 3
+    assert address(ring.lend((10,), np.uint16, (0, "mask"))) not in found

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -43,6 +45,17 @@ def test_the_kernel_is_built_where_there_is_a_compiler():
     if os.name == "nt" or not (os.environ.get("CC") or shutil.which("cc")):
         pytest.skip("no C compiler")
     assert module.compiled() is not None, "run: python hatch_build.py, or pip install -e ."
+
+
+def test_a_library_that_cannot_be_replaced_is_a_warning_of_the_build(tmp_path):
+    # As on Windows, where a Python has it loaded; here a folder of its name.
+    spec = importlib.util.spec_from_file_location(
+        "hatch_build", Path(__file__).parents[2] / "hatch_build.py"
+    )
+    build = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(build)
+    (tmp_path / build.LIBRARY).mkdir(parents=True)
+    assert build.LIBRARY.name in build.compile_kernel(tmp_path)
 
 
 sides = st.integers(1, 70)
@@ -98,6 +111,34 @@ def test_many_thousand_taps_keep_to_255(size, channels, by_numpy):
     window = Window.whole(*size).resize(2, 2)
     assert np.unique(resample(image, window)).tolist() == [255]
     assert np.array_equal(resample(image, window), by_numpy(image, window))
+
+
+@needs_kernel
+@pytest.mark.parametrize("channels", [1, 3, 7])
+@pytest.mark.parametrize("size", [(4_431_080, 2), (2, 4_431_080)])
+def test_millions_of_taps_down_or_across_keep_to_255(size, channels):
+    # Their sum by float32 is above 256, which would be read behind the table. One row, repeated.
+    image = np.broadcast_to(np.full((1, size[1], channels), 255, np.uint8), (*size, channels))
+    window = Window.whole(*size).resize(min(size[0], 2) // 2 or 1, min(size[1], 2))
+    table = Table(np.tile(np.arange(256, dtype=np.float32), (channels, 1)))
+    assert np.unique(resample(image, window)).tolist() == [255]
+    assert np.unique(resample(image, window, table=table)).tolist() == [255]
+
+
+@pytest.mark.parametrize("shape", [(0, 9, 3), (9, 0, 3), (0, 0, 3), (9, 9, 0)])
+def test_an_empty_picture_is_refused(shape, by_numpy):
+    for show in (resample, by_numpy):
+        for window in (Window.whole(*shape[:2]), Window.whole(*shape[:2]).resize(4, 4)):
+            with pytest.raises(OptionError, match="empty"):
+                show(np.empty(shape, np.uint8), window)
+
+
+@pytest.mark.parametrize("box", [(0, 9), (9, 0)])
+def test_nothing_cannot_be_resized_to_something(box, by_numpy):
+    window = Window.whole(9, 9).crop(0, 0, *box).resize(4, 4)
+    for show in (resample, by_numpy):
+        with pytest.raises(OptionError, match="empty"):
+            show(noise(9, 9, 3), window)
 
 
 @given(sides, sides, sides, sides, st.integers(0, 9))

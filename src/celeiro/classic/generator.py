@@ -4,7 +4,8 @@
                                                               where they are asked for
 
 Preprocessors and `aug` were written for one thread: they are called by the one that iterates, on
-one image after the other, as ever.
+one image after the other, as ever. Only of a file whose images have several sizes, preprocessors
+are called by one thread of the loader.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ The invariant: batches are given in their order, an error in place of the batch 
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections import deque
@@ -64,7 +65,8 @@ class Ahead(Generic[T]):
     Parameters
     ----------
     begin
-        Gives the job of a batch by its number; called for one batch after the other.
+        Gives the job of a batch by its number; called for one batch after the other. The job may
+        ask the function that is passed with it whether its work is still wanted.
     count
         Batches.
     workers
@@ -74,7 +76,12 @@ class Ahead(Generic[T]):
     """
 
     def __init__(
-        self, begin: Callable[[int], Job[T]], count: int, *, workers: int, prefetch: int
+        self,
+        begin: Callable[[int, Callable[[], bool]], Job[T]],
+        count: int,
+        *,
+        workers: int,
+        prefetch: int,
     ) -> None:
         self._crew = _Crew(begin, count, workers, prefetch)
         # Ctrl-C may come before anybody calls `stop`: threads do not outlive this object.
@@ -102,7 +109,11 @@ class _Crew(Generic[T]):
     """The threads, and what they share; they hold this, and not the `Ahead` that they work for."""
 
     def __init__(
-        self, begin: Callable[[int], Job[T]], count: int, workers: int, prefetch: int
+        self,
+        begin: Callable[[int, Callable[[], bool]], Job[T]],
+        count: int,
+        workers: int,
+        prefetch: int,
     ) -> None:
         self._begin = begin
         self._count = count
@@ -114,9 +125,22 @@ class _Crew(Generic[T]):
         self._begun = self._taken = 0
         self._beginning = self._stopped = False
         self._threads: list[threading.Thread] = []
+        self._taker = threading.current_thread()
+        self._process = os.getpid()
+
+    def is_wanted(self) -> bool:
+        """Whether batches are still asked for."""
+        return not self._stopped
 
     def take(self) -> T:
+        """The next batch, when it is ready; raises what went wrong in making it."""
+        if self._process != os.getpid():
+            raise RuntimeError(
+                "a loader cannot be iterated over in a process that was forked meanwhile: its "
+                "threads are in the other one. Begin a new iteration."
+            )
         number = self._taken
+        self._taker = threading.current_thread()
         with self._changed:
             while len(self._threads) < self._workers and not self._stopped:
                 at = len(self._threads)
@@ -126,8 +150,8 @@ class _Crew(Generic[T]):
             while not ((found := self._open.get(number)) and found.done):
                 if not any(thread.is_alive() for thread in self._threads):
                     raise RuntimeError(
-                        f"the threads that make batches are gone before batch {number}: a loader "
-                        "cannot be iterated over in a process forked meanwhile. Begin a new one."
+                        f"the threads that make batches ended before batch {number}: the iteration "
+                        "was ended, or Python is ending."
                     )
                 self._changed.wait(_LOOK)
             del self._open[number]
@@ -140,6 +164,8 @@ class _Crew(Generic[T]):
 
     def end(self) -> None:
         """Let the threads end."""
+        if self._process != os.getpid():  # forked: they are not here, and may hold the lock
+            return
         with self._changed:
             self._stopped = True
             self._spans.clear()
@@ -148,10 +174,13 @@ class _Crew(Generic[T]):
 
     def join(self) -> None:
         """Wait until they did."""
+        me = threading.current_thread()
+        if me in self._threads or self._process != os.getpid():
+            # Garbage collection came by in one of the threads themselves, whichever lock it holds:
+            # the others may be waiting for that lock.
+            return
         for thread in self._threads:
-            # Garbage collection may come by in one of the threads themselves; and one that Ctrl-C
-            # kept from starting has nothing to end.
-            if thread is not threading.current_thread() and thread.ident is not None:
+            if thread.ident is not None:  # else Ctrl-C kept it from starting
                 thread.join()
         self._open.clear()
 
@@ -181,14 +210,20 @@ class _Crew(Generic[T]):
                     self._begun += 1
                     return self._begun - 1
                 self._changed.wait(_LOOK)
-                if not threading.main_thread().is_alive():  # Python is ending, and waits for us
+                if self._nobody_asks():
                     return None
         return None
+
+    def _nobody_asks(self) -> bool:
+        """Whether Python is ending, and waits for these threads alone."""
+        taker = self._taker
+        asks = taker.is_alive() and not taker.daemon
+        return not asks and not threading.main_thread().is_alive()
 
     def _start(self, number: int) -> None:
         found: _Open[T] = _Open()
         try:
-            job = self._begin(number)
+            job = self._begin(number, self.is_wanted)
         except BaseException as error:
             found.error, found.done = error, True
             spans = []

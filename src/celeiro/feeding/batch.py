@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 _OF_SAMPLES, _OF_BATCHES = 0, 1
 # Damaged samples in a row after which a file is taken to be damaged as a whole.
 _MOST_DAMAGED = 1000
+# Pixels a side: more than any kind of picture file holds.
+_MOST_SIDE = 1 << 20
 
 
 @dataclass(slots=True)
@@ -81,7 +83,6 @@ class Recipe:
         self.shapes = ds.shapes
         """(N, 3) of each sample, where they differ; held, for a view gathers them each time."""
         self.fields = [(name, ds[name]) for name in fields]
-        self.moving = any(moves(column) for _, column in self.fields)
         shape = _shape(ds)
         self.whole = not steps and ds.shape[1] is not None
         """Whether samples are read straight into a batch."""
@@ -90,8 +91,29 @@ class Recipe:
         self.chain = chain_of(ds, steps, fast=fast)
         if shape is None and not steps:
             raise _several_sizes(ds)
+        self._check_moving()
         self.shape = shape if self.whole else self.chain.shape
         self.dtype = ds.dtype if self.whole else self.chain.dtype
+
+    def _check_moving(self) -> None:
+        """Refuse to give masks and boxes that would not be where the image shows them."""
+        masks = [name for name, column in self.fields if isinstance(column, Pictures)]
+        moving = [name for name, column in self.fields if moves(column)]
+        step = self.chain.moves_batch
+        if moving and step:
+            raise OptionError(
+                f"{step} mixes images with each other, and {moving[0]!r} would stay as it is. Mix "
+                "them in the training loop, or leave out the field."
+            )
+        if not self.chain.strange:
+            return
+        boxes = [name for name in moving if name not in masks]
+        if boxes or len(masks) > 1 or (masks and not self.chain.moves_masks):
+            raise OptionError(
+                f"a transform that is not celeiro's moves one mask with its image, if it is one of "
+                f"torchvision's or Albumentations', and no boxes; fields are {moving}. Use "
+                "celeiro's transforms, or leave them out."
+            )
 
 
 class Epoch:
@@ -124,11 +146,17 @@ class Epoch:
             self.mixing = Mixing(ds, self._blocks.block * self._blocks.mixed)
         self._keys = [draws.key(seed, place.epoch, of) for of in (_OF_SAMPLES, _OF_BATCHES)]
 
-    def begin(self, number: int, prepared: Callable[[Batch], Any]) -> _Making:
+    def begin(
+        self, number: int, prepared: Callable[[Batch], Any], is_wanted: Callable[[], bool]
+    ) -> _Making:
         """The work of the `number`-th batch from here on, at whose end `prepared` gets it."""
         positions = self._ranks.positions(self._place.position, number)
         start = self._place.position + number * self._ranks.together
-        return _Making(self, positions, start, prepared)
+        return _Making(self, number, positions, start, prepared, is_wanted)
+
+    def __len__(self) -> int:
+        """Count the positions of the epoch."""
+        return len(self._order)
 
     def samples(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Which samples stand at these positions; the order is made when it is first needed."""
@@ -174,18 +202,30 @@ class Epoch:
         return position, int(self.samples(np.array([position]))[0])
 
 
+class _InTransform(Exception):
+    """What a transform raised, which is no damage of the file, whatever it is."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 class _Making:
     """The work of one batch."""
 
     def __init__(
         self,
         epoch: Epoch,
+        number: int,
         positions: npt.NDArray[np.int64],
         start: int,
         prepared: Callable[[Batch], Any],
+        is_wanted: Callable[[], bool],
     ) -> None:
         recipe = epoch.recipe
         self._epoch = epoch
+        self._number = number
+        self._is_wanted = is_wanted
         self._recipe = recipe
         self._positions = positions
         self._start = start
@@ -199,7 +239,9 @@ class _Making:
         if recipe.shape is None or recipe.dtype is None:
             self._made = [None] * len(positions)
         else:
-            self._out = epoch.memory.lend((len(positions), *recipe.shape), recipe.dtype)
+            self._out = epoch.memory.lend(
+                (len(positions), *recipe.shape), recipe.dtype, (number, "images")
+            )
         self._moved: dict[str, list[Any]] = {
             name: [None] * len(positions) for name, column in recipe.fields if moves(column)
         }
@@ -234,6 +276,8 @@ class _Making:
                 raise
             for at in range(first, last):
                 self._fill_or_skip(at)
+        except _InTransform as raised:
+            raise raised.error from None
 
     def _fill(self, first: int, last: int) -> None:
         recipe, samples = self._recipe, self._samples[first:last]
@@ -249,19 +293,24 @@ class _Making:
                 self._move(first, [None] * len(samples))
             return
         chain = recipe.chain
-        shapes = self._shapes(samples)
-        drawn = self._drawn[first:last]
-        plans = [chain.plan(h, w, u) for (h, w), u in zip(shapes, drawn, strict=True)]
+        plans = self._plans(first, last)
         parts = [Part(chain.rows(plan), chain.factor(plan), chain.fast) for plan in plans]
         out, made = self._out, self._made
+        masks = self._masks_for_strangers(samples)
 
         def work(at: int, picture: npt.NDArray[Any], factor: int) -> None:
+            if not self._is_wanted():
+                raise _InTransform(RuntimeError("nobody asks for this batch any more"))
             room = None if out is None else out[first + at]
             try:
-                found = chain.apply(picture, plans[at], room, factor)
+                if masks is None:
+                    found = chain.apply(picture, plans[at], room, factor)
+                else:
+                    name, rows = masks
+                    found, mask = chain.together(picture, rows[at], plans[at], room, factor)
+                    self._moved[name][first + at] = mask
             except Exception as error:
-                error.add_note(f"celeiro: in the transform of {self._name(int(samples[at]))}")
-                raise
+                raise self._in_transform(error, int(samples[at])) from error
             if room is None:
                 # What a function gives may be the very picture it got, whose memory is used again.
                 made[first + at] = np.array(found)
@@ -270,14 +319,51 @@ class _Making:
             recipe.ds.visit(samples, work, parts)
         else:
             for at, number in enumerate(samples.tolist()):
-                work(at, mixing.sample(number), 1)
-        if self._moved:
+                sample = mixing.sample(number)
+                # A stranger's transform may write into what it is given.
+                work(at, sample.copy() if chain.strange else sample, 1)
+        if self._moved and masks is None:
             self._move(first, plans)
+
+    def _plans(self, first: int, last: int) -> list[Any]:
+        """What happens to each sample, from its size and its random numbers alone."""
+        chain, samples = self._recipe.chain, self._samples[first:last]
+        plans = []
+        shapes = sizes(self._recipe.ds, self._recipe.shapes, samples)
+        for at, ((height, width), u) in enumerate(
+            zip(shapes, self._drawn[first:last], strict=True)
+        ):
+            if not 0 < height <= _MOST_SIDE or not 0 < width <= _MOST_SIDE:
+                row = int(self._epoch.rows(samples[at : at + 1])[0])
+                raise SampleError(
+                    f"{self._name(int(samples[at]))} is {height}×{width} pixels, says the file; "
+                    f"wanted 1 to {_MOST_SIDE:,} a side",
+                    row,
+                )
+            try:
+                plans.append(chain.plan(height, width, u))
+            except Exception as error:
+                raise self._in_transform(error, int(samples[at])) from error
+        return plans
+
+    def _masks_for_strangers(self, samples: npt.NDArray[np.int64]) -> tuple[str, list[Any]] | None:
+        """The masks that a stranger's transform wants together with their images, if any."""
+        if not self._recipe.chain.strange:
+            return None
+        for name, column in self._recipe.fields:
+            if isinstance(column, Pictures):
+                return name, column.read_list(samples)
+        return None
+
+    def _in_transform(self, error: Exception, sample: int) -> _InTransform:
+        error.add_note(f"celeiro: in the transform of {self._name(sample)}")
+        return _InTransform(error)
 
     def _fill_or_skip(self, at: int) -> None:
         """One sample, or the next of the order that is sound."""
         position = int(self._positions[at])
-        for _ in range(_MOST_DAMAGED):
+        tries = min(_MOST_DAMAGED, len(self._epoch))
+        for _ in range(tries):
             try:
                 self._fill(at, at + 1)
             except SampleError as error:
@@ -294,27 +380,27 @@ class _Making:
                 self._epoch.skipped[int(self._positions[at])] = given
             return
         raise SampleError(
-            f"{_MOST_DAMAGED:,} samples in a row are damaged, the last one: {damaged}",
+            f"{tries:,} samples in a row are damaged, the last one: {damaged}",
             damaged.sample,
         )
 
     def _move(self, first: int, plans: Sequence[Any]) -> None:
         """Masks and boxes of some samples, moved as their images were."""
         chain, samples = self._recipe.chain, self._samples[first : first + len(plans)]
+        rows: list[Any]
+        move: Callable[..., Any]
         for name, column in self._recipe.fields:
             if isinstance(column, Pictures):
-                for at, mask in enumerate(column.read_list(samples)):
-                    plan = plans[at]
-                    self._moved[name][first + at] = mask if plan is None else chain.mask(mask, plan)
+                rows, move = column.read_list(samples), chain.mask
             elif name in self._moved:
-                for at, sample in enumerate(samples.tolist()):
-                    plan, boxes = plans[at], column[sample]
-                    self._moved[name][first + at] = (
-                        boxes if plan is None else chain.boxes(boxes, plan)
-                    )
-
-    def _shapes(self, samples: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
-        return sizes(self._recipe.ds, self._recipe.shapes, samples)
+                rows, move = [np.array(column[at]) for at in samples.tolist()], chain.boxes
+            else:
+                continue
+            for at, (row, plan) in enumerate(zip(rows, plans, strict=True)):
+                try:
+                    self._moved[name][first + at] = row if plan is None else move(row, plan)
+                except Exception as error:
+                    raise self._in_transform(error, int(samples[at])) from error
 
     def _stacked(self, rows: list[Any], name: str) -> Any:
         """One array of rows of one shape; a list of boxes, which differ in number."""
@@ -330,7 +416,7 @@ class _Making:
                     "Add a transform that makes one, such as RandomResizedCrop(224) or "
                     "Resize((224, 224))."
                 )
-        out = self._epoch.memory.lend((len(rows), *first.shape), first.dtype)
+        out = self._epoch.memory.lend((len(rows), *first.shape), first.dtype, (self._number, name))
         return np.stack(rows, out=out)
 
     def _column(self, name: str) -> Any:

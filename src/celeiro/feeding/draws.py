@@ -25,7 +25,7 @@ _STREAM = 5
 
 def key(seed: int, epoch: int, purpose: int = 0) -> np.uint64:
     """What all samples of an epoch have in common."""
-    drawn: np.uint64 = np.random.SeedSequence((_STREAM, purpose, seed, epoch)).generate_state(
+    drawn: np.uint64 = np.random.SeedSequence((_STREAM, purpose, epoch, seed)).generate_state(
         1, np.uint64
     )[0]
     return drawn

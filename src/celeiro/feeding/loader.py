@@ -84,7 +84,7 @@ class Loader:
         A batch is valid only until the next is asked for: its memory is then filled anew, whoever
         holds it. The fastest, and the caller's to get right.
     fast
-        Random resized crops may decode JPEGs in a quicker way that changes pixels a little.
+        Transforms may get JPEGs decoded in a quicker way, which changes pixels a little.
     pad
         Ranks' last batches are made equal by repeating the first samples of the epoch; False: each
         sample comes exactly once, and a rank may have a smaller last batch than another, or none.
@@ -151,27 +151,36 @@ class Loader:
             self.seed = _at_least(0, seed, "seed")
             """Of the order and of the transforms."""
             self._prefetch = _at_least(1, prefetch, "prefetch")
-            self._workers = _at_least(1, workers or available_cores(), "workers")
-            self.order = _order(self.dataset, shuffle, weights, samples, block, mixed, batch_size)
-            """Which sample stands at which position of an epoch."""
-            self._ranks = Ranks(
-                len(self.order), operator.index(batch_size), rank or 0, world_size or 1,
-                drop_last, pad,
+            self._workers = _at_least(
+                1, available_cores() if workers is None else workers, "workers"
+            )
+            batch_size = _at_least(1, batch_size, "batch_size")
+            self.order = _order(
+                self.dataset, shuffle, weights, samples, block, mixed,
+                together=batch_size * (world_size or 1),
             )  # fmt: skip
+            """Which sample stands at which position of an epoch."""
             fields = (fields,) if isinstance(fields, str) else tuple(fields)
             self._recipe = batch.Recipe(
                 self.dataset, _steps(transform), fields, skip=on_error == "skip", fast=fast
             )
+            self._ranks = Ranks(
+                len(self.order), batch_size, rank or 0, 1 if world_size is None else world_size,
+                drop_last, pad, pairs=self._recipe.chain.pairs,
+            )  # fmt: skip
             _warn_of_local_order(self.dataset, self.order, self._ranks.together)
         except BaseException:
             self.close()
             raise
-        self._memory = Ring(prefetch + 1, self._allocate) if reuse else Memory(self._allocate)
+        # Of each iteration at hand its own where blocks are lent whoever holds them.
+        self._memory = None if reuse else Memory(self._allocate)
+        self._rings: list[Memory] = []
         self._place = place.Place(0, 0)
         self._begun = False
         self.skipped: dict[int, int] = {}
-        """Of the epoch at hand: the sample that was given instead, by the position of each that is
-        damaged. Samples count as in the file."""
+        """Of the last epoch that was begun: the sample that this rank was given instead, by the
+        position of each that is damaged. Samples count as in the file."""
+        self._skipped_in = 0
 
     # What it is
 
@@ -205,12 +214,14 @@ class Loader:
         self._place, self._begun = at, True
         if not at.position:
             self.skipped = {}
+        self._skipped_in = at.epoch
+        memory = self._memory or (self._rings or [Ring(self._prefetch + 1, self._allocate)]).pop()
         epoch = batch.Epoch(
-            self._recipe, self.order, self._ranks, self.seed, at, self._memory, self.skipped
+            self._recipe, self.order, self._ranks, self.seed, at, memory, self.skipped
         )
         count = self._ranks.batches(at.position)
         ahead: Ahead[Batch] = Ahead(
-            lambda number: epoch.begin(number, self._prepared),
+            lambda number, is_wanted: epoch.begin(number, self._prepared, is_wanted),
             count,
             workers=self._workers,
             prefetch=self._prefetch,
@@ -222,29 +233,34 @@ class Loader:
                 self._place = place.Place(at.epoch, self._ranks.after(at.position, number))
                 yield self._given(found.pop())
         except BaseException:
-            self._memory.forget()
-            raise
-        finally:
             ahead.stop()
+            memory.forget()
+            raise
+        ahead.stop()
+        if memory is not self._memory:
+            self._rings.append(memory)
         self._finished(at)
 
     def set_epoch(self, epoch: int) -> None:
         """Let the next iteration be this epoch, from its beginning."""
         self._place, self._begun = place.Place(_at_least(0, epoch, "epoch"), 0), False
+        self.skipped = {}
 
     def digest(self, epoch: int | None = None) -> str:
         """SHA-256 of the samples of an epoch in their order, by their number in the file.
 
         For a paper or a log: it is the same on every machine, and for any number of threads and
-        ranks. By default of the last epoch that was begun, with what was given for damaged samples.
+        ranks. By default of the last epoch that was begun; of that one with what this rank was
+        given for damaged samples.
         """
         last = self._place.epoch if self._begun else max(0, self._place.epoch - 1)
         wanted = last if epoch is None else _at_least(0, epoch, "epoch")
+        skipped = dict(self.skipped) if wanted == self._skipped_in else {}
         found = self.order.epoch(self.seed, wanted)
         rows = self.dataset.rows[found.astype(np.int64)] if self.dataset.is_view else found
-        if wanted == last and self.skipped:
+        if skipped:
             rows = rows.astype(np.int64)
-            rows[list(self.skipped)] = list(self.skipped.values())
+            rows[list(skipped)] = list(skipped.values())
         return order.digest([rows])
 
     # Where training is
@@ -272,13 +288,16 @@ class Loader:
         OptionError
             It is no such state, or one of another dataset or kind of shuffling.
         """
-        seed, self._place, self.skipped = place.loaded(state, self.order)
-        self.seed, self._begun = seed, False
+        self.seed, self._place, self.skipped = place.loaded(state, self.order)
+        self._skipped_in, self._begun = self._place.epoch, False
 
     # Life and death
 
     def close(self) -> None:
-        """Let go of the file, where the loader opened it; closing again is harmless."""
+        """Let go of memory, and of the file, where the loader opened it; again it is harmless."""
+        for memory in (getattr(self, "_memory", None), *getattr(self, "_rings", ())):
+            if memory is not None:
+                memory.forget()
         if self._owned:
             self.dataset.close()
 
@@ -350,7 +369,8 @@ def _order(
     samples: int | None,
     block: int | None,
     mixed: int | None,
-    batch_size: int,
+    *,
+    together: int,
 ) -> order.Order:
     """The order that the options ask for."""
     if not len(ds):
@@ -375,7 +395,7 @@ def _order(
     if shuffle == "balanced":
         return order.Balanced(_classes(ds), draws)
     if shuffle == "blocks":
-        usual = _usual_blocks(ds, batch_size)
+        usual = _usual_blocks(ds, together)
         return order.Blocks(len(ds), block or usual[0], mixed or usual[1])
     raise OptionError(f"shuffle {shuffle!r}: wanted True, False, 'blocks' or 'balanced'.")
 
@@ -396,14 +416,14 @@ def _classes(ds: Dataset) -> npt.NDArray[np.int64]:
 _BLOCK, _MIXED = 1 << 20, 1 << 30
 
 
-def _usual_blocks(ds: Dataset, batch_size: int) -> tuple[int, int]:
-    """Neighbours in a block and blocks mixed: four times as many as a batch has samples."""
+def _usual_blocks(ds: Dataset, together: int) -> tuple[int, int]:
+    """Neighbours in a block, and blocks mixed: four times as many as a global batch has samples."""
     lengths = ds.stored_lengths
     usual = np.prod([side or 1 for side in ds.shape[1:]]) * ds.dtype.itemsize
     length = max(1.0, float(usual if lengths is None else lengths[:4096].mean()))
     per_chunk = ds.per_chunk
     block = max(1, round(_BLOCK / length / per_chunk)) * per_chunk
-    return block, max(2, min(4 * batch_size, int(_MIXED / (block * length))))
+    return block, max(2, min(4 * together, int(_MIXED / (block * length))))
 
 
 # Half as many changes of label between neighbours as there would be in a random order.

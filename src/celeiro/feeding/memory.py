@@ -43,8 +43,13 @@ class Memory:
         self._allocate = allocate
         self._free: deque[npt.NDArray[np.uint8]] = deque(maxlen=_MOST_FREE)
 
-    def lend(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-        """An array of undefined content; its memory is free again when the last view of it goes."""
+    def lend(
+        self, shape: tuple[int, ...], dtype: npt.DTypeLike, turn: tuple[int, str] = (0, "")
+    ) -> npt.NDArray[Any]:
+        """An array of undefined content; its memory is free again when the last view of it goes.
+
+        `turn` is the batch's number and what of it this is, which only a `Ring` needs to know.
+        """
         dtype = np.dtype(dtype)
         size = math.prod(shape) * dtype.itemsize
         block = self._found(size)
@@ -70,35 +75,39 @@ class Memory:
                 break
             if size <= len(block) <= max(4096, 2 * size):
                 return block
-            # Of another size: the last batch of an epoch takes a block that is larger than it
-            # needs, and what is much too large or too small is let go.
+            # Of another size, such as a mask's. The last batch of an epoch takes one that is larger
+            # than it needs.
+            self._free.appendleft(block)
         return self._allocate(max(1, size))
 
 
 class Ring(Memory):
-    """A few blocks, lent in turn whether or not somebody holds them still.
+    """A few blocks of each kind, lent in turn whether or not somebody holds them still.
 
     Parameters
     ----------
     count
-        Blocks: one more than a loader has at work, for the batch that its caller looks at.
+        Batches that may be there at a time: those at work, and the one that the caller looks at.
     """
 
     def __init__(
         self, count: int, allocate: Callable[[int], npt.NDArray[np.uint8]] = plain
     ) -> None:
         super().__init__(allocate)
-        self._blocks: deque[npt.NDArray[np.uint8]] = deque(maxlen=count)
+        self._count = count
+        self._blocks: dict[tuple[int, str], npt.NDArray[np.uint8]] = {}
 
-    def lend(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-        """An array of undefined content, over the memory that was lent `count` calls ago."""
+    def lend(
+        self, shape: tuple[int, ...], dtype: npt.DTypeLike, turn: tuple[int, str] = (0, "")
+    ) -> npt.NDArray[Any]:
+        """An array of undefined content, over the memory that batch number - `count` had."""
         dtype = np.dtype(dtype)
         size = math.prod(shape) * dtype.itemsize
-        full = len(self._blocks) == self._blocks.maxlen
-        block = self._blocks.popleft() if full else self._allocate(max(1, size))
-        if len(block) < size:
-            block = self._allocate(size)
-        self._blocks.append(block)
+        number, what = turn
+        place = number % self._count, what
+        block = self._blocks.get(place)
+        if block is None or len(block) < size:
+            block = self._blocks[place] = self._allocate(max(1, size))
         return block[:size].view(dtype).reshape(shape)
 
     def forget(self) -> None:

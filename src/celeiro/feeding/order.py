@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -166,9 +166,12 @@ class Weighted:
     """(N,) at least 0, not all of them; they need not add up to 1."""
     draws: int
     """Positions of an epoch."""
+    of: str = field(init=False)
+    """Tells these weights from others, in a state."""
     repeats = True
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "of", _told(self.weights))
         weights = self.weights
         sound = weights.ndim == 1 and len(weights) and np.isfinite(weights).all()
         if not sound or (weights < 0).any() or not weights.any():
@@ -200,7 +203,12 @@ class Balanced:
     """(N,) class of each sample."""
     draws: int
     """Positions of an epoch."""
+    of: str = field(init=False)
+    """Tells these classes from others, in a state."""
     repeats = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "of", _told(self.classes))
 
     def __len__(self) -> int:
         return self.draws
@@ -241,8 +249,14 @@ def digest(samples: Iterable[npt.NDArray[np.integer]]) -> str:
 # Drawing
 
 
+def _told(values: npt.NDArray[Any]) -> str:
+    """A few digits that other values would not have."""
+    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()[:16]
+
+
 def _stream(purpose: int, seed: int, epoch: int) -> np.random.PCG64:
-    return np.random.PCG64((purpose, seed, epoch))
+    # The seed last: it may be of any size, and numbers stand here without a mark between them.
+    return np.random.PCG64((purpose, epoch, seed))
 
 
 def _permutation(stream: np.random.PCG64, count: int) -> npt.NDArray[np.uint64]:

@@ -45,4 +45,16 @@ def loaded(state: Mapping[str, Any], order: Order) -> tuple[int, Place, dict[int
             f"at most {len(order):,}."
         )
     seed, epoch, position = whole
-    return seed, Place(epoch, position), {int(a): int(b) for a, b in state.get("skipped", ())}
+    skipped = list(state.get("skipped", ()))
+    pairs = [tuple(pair) for pair in skipped if isinstance(pair, (list, tuple)) and len(pair) == 2]
+    sound = [
+        (at, sample)
+        for at, sample in pairs
+        if isinstance(at, int) and 0 <= at < len(order) and isinstance(sample, int) and sample >= 0
+    ]
+    if len(sound) < len(skipped):
+        raise OptionError(
+            f"skipped samples of the state are {skipped!r:.80}: wanted pairs of a position below "
+            f"{len(order):,} and a sample."
+        )
+    return seed, Place(epoch, position), dict(sound)

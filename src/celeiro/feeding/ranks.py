@@ -36,6 +36,8 @@ class Ranks:
     """Ranks' parts of the rest are made equal by repeating the epoch's first samples, which is what
     ranks that wait for each other need; else each sample comes exactly once, and a rank's last
     batch may be smaller than another's, or missing."""
+    pairs: bool = False
+    """Neighbours of a batch are mixed, so that no rank's part of the rest may end within a pair."""
 
     def __post_init__(self) -> None:
         if self.batch < 1:
@@ -43,6 +45,12 @@ class Ranks:
         if self.world < 1 or not 0 <= self.rank < self.world:
             raise OptionError(
                 f"rank {self.rank!r} of world_size {self.world!r}: wanted 0 ≤ rank < world_size."
+            )
+        if self.pairs and self.world > 1 and self.batch % 2:
+            raise OptionError(
+                f"batch_size {self.batch} on {self.world} ranks with a transform that mixes "
+                "neighbours of a batch: wanted an even one, so that none has a neighbour on "
+                "another rank."
             )
 
     @property
@@ -82,6 +90,7 @@ class Ranks:
             return 0, 0
         if self.pad:
             size = -(-rest // self.world)
+            size += size % 2 if self.pairs and self.world > 1 else 0
             return self.rank * size, size
         first = rest * self.rank // self.world
         return first, rest * (self.rank + 1) // self.world - first

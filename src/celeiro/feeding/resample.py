@@ -167,9 +167,14 @@ def _part(image: npt.NDArray[Any], window: Window, factor: int) -> _Part:
         source = (-(-source[0] // factor), -(-source[1] // factor))
         box = _smaller_box(window, factor)
     shape = image.shape
-    if len(shape) != 3 or shape[1] != source[1] or shape[0] > source[0] or not shape[2]:
+    if len(shape) != 3 or shape[1] != source[1] or shape[0] > source[0]:
         raise OptionError(
             f"a picture of shape {shape}, wanted {source} and channels: plan for its own size"
+        )
+    if not image.size or height < 1 or width < 1:
+        raise OptionError(
+            f"an empty part of a picture of shape {shape}: wanted one pixel at least. Leave such "
+            "samples out, or mend the transform that made it so"
         )
     first_row, first_column = top // factor, left // factor
     rows = -(-(top + height) // factor) - first_row
@@ -227,7 +232,7 @@ def _fill(out: npt.NDArray[Any], fill: Fill, table: Table | None, *, chw: bool) 
     channels = out.shape[0] if chw else out.shape[2]
     values = np.broadcast_to(np.asarray(fill), (channels,))
     if table is not None:
-        values = table.values[np.arange(channels), values]
+        values = table.values[np.arange(channels), values.astype(np.uint8)]
     out[...] = values[:, np.newaxis, np.newaxis] if chw else values
 
 

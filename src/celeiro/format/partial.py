@@ -52,7 +52,7 @@ def decode_part(
     rows: int,
     *,
     color: Color,
-    buffer: bytearray | None = None,
+    buffer: memoryview | None = None,
     factor: int = 1,
     fast: bool = False,
 ) -> npt.NDArray[np.uint8] | None:

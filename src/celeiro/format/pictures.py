@@ -54,7 +54,7 @@ def decode(
     *,
     color: Color = "RGB",
     max_pixels: int = DEFAULT_MAX_PIXELS,
-    buffer: bytearray | None = None,
+    buffer: bytearray | memoryview | None = None,
     header: Header | None = None,
 ) -> npt.NDArray[np.uint8]:
     """Decode the bytes of a picture file to (H, W, 3), or (H, W, 1) for GRAY.
@@ -91,7 +91,7 @@ def _too_large(header: Header) -> PictureError:
 
 
 def _decode_as_stored(
-    data: bytes, header: Header, color: Color, buffer: bytearray | None
+    data: bytes, header: Header, color: Color, buffer: bytearray | memoryview | None
 ) -> npt.NDArray[np.uint8]:
     if header.kind == "jpeg":
         size = header.height * header.width * (1 if color == "GRAY" else 3)
@@ -186,7 +186,9 @@ _HARMLESS = ("extraneous bytes before marker", "Invalid SOS parameters for seque
 _APP0, _APP14, _APP15, _COM = 0xE0, 0xEE, 0xEF, 0xFE
 
 
-def _decode_jpeg(data: bytes, color: Color, buffer: bytearray | None) -> npt.NDArray[np.uint8]:
+def _decode_jpeg(
+    data: bytes, color: Color, buffer: bytearray | memoryview | None
+) -> npt.NDArray[np.uint8]:
     """Decode; an odd header is told from damage by trying again without what is odd in it.
 
     libjpeg reports its first warning alone, so the second one is about the scan.
@@ -210,7 +212,7 @@ def _decode_jpeg(data: bytes, color: Color, buffer: bytearray | None) -> npt.NDA
 
 
 def _turbo(
-    data: bytes, color: Color, buffer: bytearray | None, *, strict: bool = True
+    data: bytes, color: Color, buffer: bytearray | memoryview | None, *, strict: bool = True
 ) -> npt.NDArray[np.uint8]:
     pixels: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(
         data, color, buffer=buffer, strict=strict

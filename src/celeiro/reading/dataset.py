@@ -176,6 +176,7 @@ class _Opened:
         place = getattr(self.contents.samples, "place", None)
         if place is None:
             return
+        self.file.check_open()
         try:
             start, (offset, length) = place(first)[0], place(last - 1)
         except FormatError:  # chunks that are no samples, or were never written
@@ -417,8 +418,8 @@ class Dataset:
             Told the position within `indices`, the sample, and by what factor it is smaller than
             stored. It may be called again for a sample where the file's index was found wrong.
         parts
-            What is wanted of each, where less than all will do: of JPEG files of the store
-            ``encoded`` no more is decoded then. Other samples come whole, at factor 1.
+            What is wanted of each, where less than all will do: of JPEGs (stores ``encoded`` and
+            ``jpeg``) no more is decoded then. Other samples come whole, at factor 1.
 
         Raises
         ------

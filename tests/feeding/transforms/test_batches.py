@@ -177,6 +177,24 @@ def test_torchvisions_mixup_works_on_batches_and_replays(v2):
     assert torch.equal(before, torch.random.get_rng_state())
 
 
+def test_a_module_of_ones_own_gets_tensors_and_leaves_no_gradients():
+    torch = pytest.importorskip("torch")
+
+    class Scaled(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.tensor(2.0))
+
+        def forward(self, images):
+            return images * self.scale + torch.rand(())
+
+    images, step = batch_of(2), OnBatch(Scaled())
+    first, again, other = (run(step, images, None, [u])[0] for u in (0.3, 0.3, 0.4))
+    assert isinstance(first, np.ndarray)
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
 def test_what_cannot_be_called_is_refused():
     with pytest.raises(OptionError, match="wanted a function"):
         OnBatch(3)

@@ -313,8 +313,78 @@ def test_one_hot_takes_the_files_number_of_classes():
     chain = chain_of(OneHot())
     rows = chain.finish(noise(), np.array([3, 0]), ())[1]
     assert rows.tolist() == [[0, 0, 0, 1], [1, 0, 0, 0]]
-    assert isinstance(chain.one_hot, OneHot)
-    assert chain_of().one_hot is None
+
+
+@pytest.mark.parametrize(
+    ("steps", "name", "pairs"),
+    [
+        ([], None, False),
+        ([Resize(20), HorizontalFlip()], None, False),
+        ([OneHot()], None, False),
+        ([OneHot(), MixUp()], "MixUp", True),
+        ([CutMix(), MixUp()], "CutMix", True),
+        ([OnBatch(lambda images: images)], "OnBatch", False),
+        ([OnBatch(lambda images: images), CutMix()], "OnBatch", True),
+    ],
+)
+def test_a_chain_says_what_its_batch_steps_do_to_places_and_neighbours(steps, name, pairs):
+    chain = chain_of(*steps)
+    assert (chain.moves_batch, chain.pairs) == (name, pairs)
+    assert (chain.strange, chain.moves_masks) == (False, True)
+
+
+@pytest.mark.parametrize("size", [(0, 0), (0, 50), (40, 0)])
+@pytest.mark.parametrize(
+    "step", [Resize(8), Resize((8, 8)), CenterCrop(8), RandomResizedCrop(8), HorizontalFlip()]
+)
+def test_a_picture_without_pixels_cannot_be_planned_for(step, size):
+    chain = chain_of(step, shape=None)
+    with pytest.raises(OptionError, match=f"{size[0]}x{size[1]}"):
+        chain.plan(*size, [0.5] * chain.draws)
+    with pytest.raises(OptionError, match=f"{size[0]}x{size[1]}"):
+        chain_of(step, shape=(*size, 3))
+
+
+@pytest.mark.parametrize("fill", [300, -1, 0.5, (1, 2), (1, 2, 3, 4), float("nan"), float("inf")])
+def test_a_fill_that_the_pictures_cannot_hold_is_refused_when_the_chain_is_made(fill):
+    with pytest.raises(OptionError, match=r"fill=.*uint8.*3 channels"):
+        chain_of(RandomCrop(9, padding=2, fill=fill), ToFloat(), shape=None)
+
+
+@pytest.mark.parametrize("fill", ["black", None, (), ((1, 2, 3),), 1j])
+def test_a_fill_that_is_no_number_is_refused(fill):
+    with pytest.raises(OptionError, match="fill="):
+        RandomCrop(9, fill=fill)
+
+
+@pytest.mark.parametrize(
+    ("fill", "steps", "dtype"),
+    [
+        (255, [], "u1"),
+        ((1, 2, 3), [], "u1"),
+        ([1, 2, 3], [], "u1"),
+        ((7,), [], "u1"),
+        (7.0, [ToFloat()], "u1"),
+        (np.uint8(7), [], "u1"),
+        (65535, [], "u2"),
+        (-1.5, [], "f4"),
+        (float("nan"), [], "f4"),
+    ],
+)
+def test_a_fill_that_the_pictures_can_hold_is_filled_in(fill, steps, dtype):
+    chain = chain_of(RandomCrop(60, padding=20, fill=fill), *steps, dtype=dtype)
+    result = apply(chain, noise(dtype=dtype))
+    wanted = np.array(fill, np.float64) / (255 if steps else 1)
+    assert np.allclose(result[0, 0], wanted, equal_nan=True)
+
+
+def test_the_fill_is_of_the_values_that_come_to_its_step():
+    assert apply(chain_of(ToFloat(), RandomCrop(60, padding=20, fill=0.5)), noise())[0, 0, 0] == 0.5
+    chain = chain_of(lambda image: image / 255, RandomCrop(60, padding=20, fill=0.5))
+    assert apply(chain, noise())[0, 0, 0] == 0.5
+    chain = chain_of(lambda image: image, RandomCrop(60, padding=20, fill=0.5))
+    with pytest.raises(OptionError, match="fill=0.5"):  # known as late as that
+        apply(chain, noise())
 
 
 def test_what_cannot_be_is_said_when_the_chain_is_made():

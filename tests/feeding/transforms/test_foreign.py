@@ -77,6 +77,33 @@ def test_what_gives_no_picture_is_named():
         chain_of(3)
 
 
+def test_an_empty_picture_that_a_function_gives_is_refused():
+    for cut in (lambda image: image[:0], lambda image: image[:, :0]):
+        for steps in ([Resize((8, 8))], [RandomResizedCrop(8), ToFloat()], [ToFloat()]):
+            with pytest.raises(OptionError, match="empty|0x50|40x0"):
+                apply(chain_of(cut, *steps), noise())
+
+
+@pytest.mark.parametrize("chw", [False, True])
+def test_a_picture_that_lost_its_one_channel_is_still_resized(chw):
+    first = [ToCHW()] if chw else []
+    chain = Chain(
+        [*first, lambda image: image.squeeze(), Resize((8, 8))],
+        shape=(40, 50, 1),
+        channels=1,
+        dtype="u1",
+    )
+    assert apply(chain, noise()[..., :1]).shape == ((1, 8, 8) if chw else (8, 8, 1))
+
+
+def test_a_mask_of_another_size_than_its_picture_is_refused(v2):
+    for step in (v2.RandomCrop(16), Resize(8)):
+        chain = chain_of(step)
+        plan = chain.plan(40, 50, [0.5] * chain.draws)
+        with pytest.raises(OptionError, match="as large as its picture"):
+            chain.together(noise(), noise(50, 40)[..., 0], plan)
+
+
 def test_torchvisions_transforms_get_a_picture_channels_first(v2):
     seen = []
 
@@ -85,7 +112,6 @@ def test_torchvisions_transforms_get_a_picture_channels_first(v2):
             seen.append((type(inpt).__name__, tuple(inpt.shape)))
             return inpt
 
-    Spy.__module__ = "torchvision.spy"
     chain = chain_of(Spy())
     assert chain.chw
     assert np.array_equal(apply(chain, noise()), np.moveaxis(noise(), 2, 0))
@@ -132,6 +158,24 @@ def test_torchvisions_random_numbers_are_the_samples_and_the_global_ones_are_lef
     assert len({result.tobytes() for result in results}) == len(results)
 
 
+def test_torchvision_never_writes_into_the_picture_and_mask_that_it_is_given(v2):
+    import torch
+
+    class Black(torch.nn.Module):
+        def forward(self, image, mask):
+            return image.zero_(), mask.zero_()
+
+    image, mask = noise()[..., :1], noise()[..., 1].copy()
+    image.setflags(write=False)
+    mask.setflags(write=False)  # torch warns of such memory
+    chain = Chain([Black()], shape=(40, 50, 1), channels=1, dtype="u1")
+    shown, moved = chain.together(image, mask, chain.plan(40, 50, [0.5]))
+    assert not shown.any()
+    assert not moved.any()
+    assert image.any()
+    assert mask.any()
+
+
 def test_one_picture_has_many_torchvision_crops(v2):
     chain = chain_of(v2.RandomCrop(16))
     crops = {apply(chain, noise(), [u / 20]).tobytes() for u in range(20)}
@@ -168,6 +212,84 @@ def test_albumentations_moves_picture_and_mask_together(albumentations):
     shown, mask = chain.together(image, image[..., 1], chain.plan(40, 50, [0.7] * chain.draws))
     assert np.array_equal(shown[1], mask)
     assert mask.shape == (16, 20)
+
+
+def test_albumentations_gets_channels_last_wherever_it_stands(albumentations):
+    a = albumentations
+    flip = a.HorizontalFlip(p=1.0)
+    chain = chain_of(ToCHW(), flip)
+    shown, mask = chain.together(noise(), noise()[..., 1], chain.plan(40, 50, [0.5] * chain.draws))
+    assert chain.chw
+    assert np.array_equal(shown, np.moveaxis(noise()[:, ::-1], 2, 0))
+    assert np.array_equal(mask, shown[1])
+
+
+def test_a_transform_of_ones_own_that_derives_from_albumentations_is_one(albumentations):
+    class Mine(albumentations.ImageOnlyTransform):
+        def apply(self, img, **params):
+            return 255 - img
+
+    chain = chain_of(Mine(p=1.0))
+    assert chain.moves_masks
+    shown, mask = chain.together(noise(), noise()[..., 0], chain.plan(40, 50, [0.5]))
+    assert np.array_equal(shown, 255 - noise())
+    assert np.array_equal(mask, noise()[..., 0])
+
+
+def test_a_module_of_ones_own_gets_a_tensor_channels_first(v2):
+    import torch
+
+    class Mine(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.tensor(0.5))
+
+        def forward(self, image):
+            return image * self.scale + torch.rand(())
+
+    chain = chain_of(Mine())
+    assert chain.chw
+    assert apply(chain, noise()).shape == (3, 40, 50)
+    assert np.array_equal(apply(chain, noise(), [0.2]), apply(chain, noise(), [0.2]))
+
+
+def test_a_layer_of_another_librarys_that_derives_from_torchs_module_is_not_torchs():
+    torch = pytest.importorskip("torch")
+
+    class Layer(torch.nn.Module):  # as Keras' are, with torch below
+        def forward(self, image):
+            return image[::-1]
+
+    Layer.__module__ = "keras.src.layers.layer"
+    chain = chain_of(Layer())
+    assert not chain.chw
+    assert np.array_equal(apply(chain, noise()), noise()[::-1])
+
+
+def test_a_chain_says_which_strangers_move_masks(v2, albumentations):
+    import torch
+    from torchvision import transforms as v1
+
+    class Alone(torch.nn.Module):
+        def forward(self, image):
+            return image
+
+    class Both(torch.nn.Module):
+        def forward(self, image, mask=None):
+            return image if mask is None else (image, mask)
+
+    holding = Both()
+    holding.transforms = v2.Compose([Alone()])  # what it does with it is its own affair
+    moves = [v2.RandomCrop(16), v2.Compose([v2.RandomCrop(16)]), v2.Compose([Both()]), holding]
+    moves += [albumentations.HorizontalFlip(), albumentations.Compose([])]
+    leave = [lambda image: image, v1.RandomCrop(16), v1.Compose([]), Alone(), v2.Compose([Alone()])]
+    for step in moves:
+        assert (chain_of(step).strange, chain_of(step).moves_masks) == (True, True), step
+    for step in leave:
+        chain = chain_of(Resize(30), step, v2.RandomCrop(16))
+        assert (chain.strange, chain.moves_masks) == (True, False), step
+        with pytest.raises(OptionError, match="takes a picture alone"):
+            chain.together(noise(), noise()[..., 0], chain.plan(40, 50, [0.5] * chain.draws))
 
 
 def test_a_bare_albumentations_transform_works_too(albumentations):

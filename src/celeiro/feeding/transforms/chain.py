@@ -23,6 +23,7 @@ from celeiro.feeding.transforms.compose import flat
 from celeiro.feeding.transforms.foreign import Foreign
 from celeiro.feeding.transforms.kinds import Batch, Change, Layout, Move, Pictures, Values
 from celeiro.feeding.transforms.one_hot import OneHot
+from celeiro.feeding.transforms.random_crop import RandomCrop
 from celeiro.feeding.window import Window
 
 if TYPE_CHECKING:
@@ -94,13 +95,24 @@ class Chain:
         """Uniforms that `finish` wants for each batch."""
         self.chw: bool = last.chw if last else False
         """Whether channels come first in the results."""
+        self.pairs: bool = any(getattr(step, "pairs", False) for step in self._batch)
+        """Whether samples are mixed two by two: 0 and 1, 2 and 3, … of a batch."""
+        self.moves_batch: str | None = next(
+            (_name(step) for step in self._batch if not isinstance(step, OneHot)), None
+        )
+        """The step of a batch that may move pixels, whose masks and boxes `finish` leaves."""
+        strangers = [part.step for part in self._parts if isinstance(part, _Strange)]
+        self.strange: bool = bool(strangers)
+        """Whether a transform is not celeiro's: masks then want `together`, boxes stay behind."""
+        self.moves_masks: bool = all(stranger.moves_masks for stranger in strangers)
+        """Whether `together` can move a mask through all steps of a sample."""
         after = last.after if last else pictures
         self.dtype: np.dtype[Any] | None = after.dtype if after else None
         """Of the results; None where a stranger's transform decides it."""
-        self.shape: tuple[int, ...] | None = self._shape(shape, after)
-        """Of every result; None where it is not known, or not always the same."""
         if shape is not None and len(shape) in (2, 3):
             self.plan(shape[0], shape[1], (0.5,) * self.draws)  # what cannot be is said now
+        self.shape: tuple[int, ...] | None = self._shape(shape, after)
+        """Of every result; None where it is not known, or not always the same."""
 
     def plan(self, height: int, width: int, u: Sequence[float]) -> Plan:
         """Decide what happens to a picture of this size, by `draws` uniforms."""
@@ -166,6 +178,11 @@ class Chain:
         factor: int = 1,
     ) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:
         """Do it to a picture and its mask: strangers' transforms want both at once."""
+        if mask is not None and mask.shape[:2] != (plan.height, plan.width):
+            raise OptionError(
+                f"a mask of shape {mask.shape}, wanted ({plan.height}, {plan.width}): it must be "
+                "as large as its picture"
+            )
         bare = image.ndim == 2
         if bare:
             image = image[..., np.newaxis]
@@ -218,11 +235,6 @@ class Chain:
                 images, labels, numbers, chw=self.chw, classes=self._classes
             )
         return images, labels
-
-    @property
-    def one_hot(self) -> OneHot | None:
-        """The step that turns labels into rows of 0 and 1, if there is one."""
-        return next((step for step in self._batch if isinstance(step, OneHot)), None)
 
     def _windows(self, plan: Plan, whose: str) -> list[Window]:
         if any(isinstance(part, _Strange) for part in self._parts):
@@ -341,6 +353,11 @@ class _Shows:
 
     def window(self, size: Size, u: Sequence[float]) -> Window:
         """What the moves come to for a picture of this size."""
+        if size[0] < 1 or size[1] < 1:
+            raise OptionError(
+                f"a picture of {size[0]}x{size[1]} pixels: wanted one at least. Leave such samples "
+                "out, or mend the transform that made it so"
+            )
         window = Window.whole(*size)
         for move, start, end in self._moves:
             window = move.move(window, u[start:end])
@@ -391,6 +408,9 @@ class _Shows:
         return Pictures(channels, image.dtype)
 
     def _becoming(self, pictures: Pictures) -> _Become:
+        for move, _, _ in self._moves:
+            if isinstance(move, RandomCrop):
+                move.check(pictures)
         functions: list[Arithmetic] = []
         after = pictures
         for step in self._values:

@@ -30,6 +30,7 @@ class CutMix:
     """How many; without it the file's label names are counted, or its labels."""
 
     draws = 3
+    pairs = True
 
     def __post_init__(self) -> None:
         """Refuse what is no parameter."""

@@ -27,6 +27,7 @@ class MixUp:
     """How many; without it the file's label names are counted, or its labels."""
 
     draws = 1
+    pairs = True
 
     def __post_init__(self) -> None:
         """Refuse what is no parameter."""

@@ -25,8 +25,8 @@ class OnBatch:
     """Any function of a whole batch of pictures: NumPy's, or a module of torch's kin.
 
     Called as function(images), or with ``rng=numpy.random.Generator`` where it has that
-    parameter. Modules of torch, torchvision and Kornia get tensors and the batch's own random
-    numbers. It may be called by several threads at once.
+    parameter. Modules of torch, torchvision and Kornia, and those that derive from them, get
+    tensors and the batch's own random numbers. It may be called by several threads at once.
     """
 
     function: Callable[..., Any]
@@ -59,7 +59,7 @@ class OnBatch:
         if library_of(self.function) in _OF_TORCH:
             import torch
 
-            with torch_seeded(seed_from(u)):
+            with torch.no_grad(), torch_seeded(seed_from(u)):
                 result = self.function(*(torch.from_numpy(array) for array in given))
         elif takes_rng(self.function):
             result = self.function(*given, rng=np.random.default_rng(seed_from(u)))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from celeiro.errors import OptionError
 from celeiro.feeding.transforms.sizes import pair, place
@@ -11,7 +14,7 @@ from celeiro.feeding.transforms.sizes import pair, place
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from celeiro.feeding.transforms.kinds import Size
+    from celeiro.feeding.transforms.kinds import Pictures, Size
     from celeiro.feeding.window import Fill, Window
 
 
@@ -25,14 +28,14 @@ class RandomCrop:
     """Pixels added around the picture first: all sides, (left and right, top and bottom), or
     (left, top, right, bottom)."""
     fill: Fill = 0
-    """The value of what is added."""
+    """The value of what is added, in units of the values that come: one, or one a channel."""
     pad_if_needed: bool = False
     """Add to pictures that are too small what they lack, on both sides."""
 
     draws = 2
 
     def __post_init__(self) -> None:
-        """Refuse what is no size, or no padding."""
+        """Refuse what is no size, no padding, or no value."""
         pair(self.size, "RandomCrop")
         sides = self._sides()
         if len(sides) != 4 or not all(
@@ -41,6 +44,26 @@ class RandomCrop:
             raise OptionError(
                 f"RandomCrop(padding={self.padding!r}): wanted pixels for all sides, (left and "
                 "right, top and bottom), or (left, top, right, bottom)"
+            )
+        fills = self._fills()
+        if not fills or not all(isinstance(fill, Real) for fill in fills):
+            raise OptionError(
+                f"RandomCrop(fill={self.fill!r}): wanted a number, or one for each channel"
+            )
+
+    def check(self, pictures: Pictures) -> None:
+        """Refuse a fill that such pictures cannot hold."""
+        fills, dtype = self._fills(), pictures.dtype
+        fits = len(fills) in (1, pictures.channels)
+        if dtype.kind in "ui":
+            limits = np.iinfo(dtype)
+            # In this order: neither infinity nor NaN is an int.
+            fits = fits and all(limits.min <= f <= limits.max and f == int(f) for f in fills)
+        if not fits:
+            raise OptionError(
+                f"RandomCrop(fill={self.fill!r}) of {dtype} pictures of {pictures.channels} "
+                "channels: wanted a value that they can hold, or one for each channel. After "
+                "ToFloat and Normalize it is in units of their results"
             )
 
     def move(self, window: Window, u: Sequence[float]) -> Window:
@@ -55,6 +78,9 @@ class RandomCrop:
     def size_after(self, size: Size | None) -> Size | None:
         """The wanted size."""
         return pair(self.size, "RandomCrop")
+
+    def _fills(self) -> tuple[float, ...]:
+        return tuple(self.fill) if isinstance(self.fill, (tuple, list)) else (self.fill,)
 
     def _sides(self) -> tuple[int, ...]:
         if isinstance(self.padding, int):

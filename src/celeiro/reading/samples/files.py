@@ -158,11 +158,13 @@ class FileSamples:
             if self._color is None:
                 picture = pictures.decode_mask(bytes(data), max_pixels=most)
             else:
+                whole = bytes(data)
+                header = pictures.check(whole, max_pixels=most)
                 picture = pictures.decode(
-                    bytes(data),
+                    whole,
                     color=self._color,
-                    max_pixels=most,
-                    buffer=room(3 * most) if reuse else None,
+                    buffer=room(3 * header.height * header.width) if reuse else None,
+                    header=header,
                 )
         except PictureError as error:
             raise SampleError(f"it does not decode: {error}", number) from error

@@ -45,20 +45,29 @@ class Part(NamedTuple):
 
 
 class _Scratch(threading.local):
-    """One buffer a thread."""
+    """One buffer a thread, and one more for who visits other samples while it looks at one."""
 
-    buffer = bytearray()
-
-    def of(self, size: int) -> bytearray:
-        if size > _MOST_KEPT:
-            return bytearray(size)
-        if size > len(self.buffer):
-            self.buffer = bytearray(size + size // 4)
-        return self.buffer
+    def __init__(self) -> None:
+        self.depth = 0
+        self.buffers = [memoryview(bytearray())]
 
 
-room = _Scratch().of
-"""A buffer of this thread's own of at least so many bytes."""
+_scratch = _Scratch()
+
+
+def room(size: int) -> memoryview:
+    """A buffer of this thread's own of at least so many bytes, of undefined content.
+
+    Memory is taken as it is written to, not for what a file claims a picture to be.
+    """
+    buffers, depth = _scratch.buffers, _scratch.depth
+    if size > _MOST_KEPT:
+        return np.empty(size, np.uint8).data
+    while len(buffers) <= depth:
+        buffers.append(memoryview(bytearray()))
+    if size > len(buffers[depth]):
+        buffers[depth] = np.empty(size + size // 4, np.uint8).data
+    return buffers[depth]
 
 
 def visit(
@@ -68,6 +77,19 @@ def visit(
     parts: Sequence[Part] | None = None,
 ) -> None:
     """Give each sample to `work`, in this thread; those that the disk must find may come last."""
+    _scratch.depth += 1
+    try:
+        _visit(samples, indices, work, parts)
+    finally:
+        _scratch.depth -= 1
+
+
+def _visit(
+    samples: Samples,
+    indices: npt.NDArray[np.int64],
+    work: Work,
+    parts: Sequence[Part] | None,
+) -> None:
     own = getattr(samples, "visit", None)
     if own is not None:
         own(indices, work, parts)
