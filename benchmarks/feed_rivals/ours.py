@@ -22,12 +22,12 @@ def pack(store: str) -> Callable[[Path, Path], None]:
     return make
 
 
-def feed(made: Path, *, memory: bool = False, **options: Any) -> Iterator[Any]:
+def feed(made: Path, *, cache: Any = None, **options: Any) -> Iterator[Any]:
     """Epoch after epoch; what an epoch's turn costs is in the figure."""
     import celeiro
     from celeiro import Loader
 
-    ds = celeiro.open(made, cache="memory" if memory else None)
+    ds = celeiro.open(made, cache=cache)
     if ds.cache is not None:
         assert ds.cache.wait(), "the cache did not fill"
     loader = Loader(ds, batch_size=BATCH, shuffle=True, seed=0, workers=WORKERS, **options)
@@ -37,7 +37,12 @@ def feed(made: Path, *, memory: bool = False, **options: Any) -> Iterator[Any]:
 
 def feed_memory(made: Path) -> Iterator[Any]:
     """The same with all samples in memory."""
-    return feed(made, memory=True)
+    return feed(made, cache="memory")
+
+
+def feed_map(made: Path) -> Iterator[Any]:
+    """The same with the file mapped, as FFCV has it."""
+    return feed(made, cache="map")
 
 
 def augment(fast: bool) -> Callable[[Path], Iterator[Any]]:
@@ -67,6 +72,7 @@ UINT8 = {
     "celeiro jpeg": Contender(feed, *JPEG),
     "celeiro pixels": Contender(feed, *PIXELS),
     "celeiro memory": Contender(feed_memory, *PIXELS),
+    "celeiro map": Contender(feed_map, *PIXELS),
 }
 AUGMENTED = {
     "celeiro": Contender(augment(fast=False), *ENCODED),

@@ -23,6 +23,7 @@ class Count:
 
     number: int
     count: int
+    least: int = 1
     done: list[int] = field(default_factory=list)
     fail: str = ""
 
@@ -108,6 +109,7 @@ def test_what_is_garbage_in_one_of_its_own_threads_waits_for_nobody() -> None:
 
     class Holding:
         count = 4
+        least = 1
 
         def work(self, first: int, last: int) -> None:
             with lock:
@@ -146,6 +148,7 @@ import threading, time
 from celeiro.feeding.ahead import Ahead
 class Job:
     count = 5
+    least = 1
     def work(self, first, last): pass
     def finish(self): return 1
 def train():
@@ -165,6 +168,7 @@ def test_python_ends_while_batches_wait_to_be_taken() -> None:
 from celeiro.feeding.ahead import Ahead
 class Job:
     count = 5
+    least = 1
     def work(self, first, last): pass
     def finish(self): return 1
 ahead = Ahead(lambda n, is_wanted: Job(), 1000, workers=2, prefetch=2)

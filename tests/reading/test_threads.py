@@ -20,6 +20,24 @@ def testspans_cover_all_of_it_once(count: int, workers: int) -> None:
     assert seen == list(range(count))
 
 
+def test_no_span_but_the_last_is_smaller_than_worth_it() -> None:
+    sizes = [last - first for first, last in threads.spans(256, 2, 21)]
+    assert sizes[:2] == [64, 48]
+    assert all(size >= 21 for size in sizes[:-1])
+    assert len(sizes) < 12
+
+
+def test_who_is_alone_does_all_of_it_himself() -> None:
+    seen: list[tuple[int, int, int]] = []
+
+    def work(first: int, last: int) -> None:
+        seen.append((threading.get_ident(), first, last))
+
+    with threads.alone():
+        threads.share(work, 100, workers=4)
+    assert seen == [(threading.get_ident(), 0, 100)]
+
+
 @given(st.integers(0, 300), st.integers(1, 9))
 def test_everything_is_done_once(count: int, workers: int) -> None:
     done = [0] * count

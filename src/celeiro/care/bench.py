@@ -29,7 +29,7 @@ from celeiro.care.measuring.figures import (
     ratio_to_lowest,
 )
 from celeiro.errors import OptionError
-from celeiro.reading.cache import available_memory
+from celeiro.reading.cache import Cache, available_memory
 from celeiro.reading.dataset import open as open_dataset
 from celeiro.reading.samples.chunks import ChunkSamples
 from celeiro.reading.samples.rows import RowSamples
@@ -324,7 +324,7 @@ class _Bench:
 
     def _copying(self, samples: RowSamples) -> _Way:
         assert self.out is not None
-        assert self.ds.cache is not None
+        assert isinstance(self.ds.cache, Cache)
         copy = Copy(self.ds.cache, samples, self.readers, self.out)
         what = f"copying out of memory, {self.workers} threads"
         return _Way("memory", what, lambda plan: copy(plan.rows))

@@ -39,6 +39,11 @@ class Job(Protocol[T_co]):
         """Parts of the work, which may be done in any order by any thread."""
         ...
 
+    @property
+    def least(self) -> int:
+        """Parts that are worth being handed to a thread."""
+        ...
+
     def work(self, first: int, last: int) -> None:
         """Do the parts first ≤ i < last."""
         ...
@@ -229,7 +234,7 @@ class _Crew(Generic[T]):
             spans = []
         else:
             found.job, found.left = job, job.count
-            spans = list(threads.spans(job.count, self._workers))
+            spans = list(threads.spans(job.count, self._workers, job.least))
             if not spans:
                 self._finish(found)
         with self._changed:

@@ -107,12 +107,13 @@ def _anybody_else(busy: list[int]) -> bool:
     return any(who != me for who in tuple(busy))
 
 
-def spans(count: int, workers: int) -> Iterator[tuple[int, int]]:
+def spans(count: int, workers: int, least: int = 1) -> Iterator[tuple[int, int]]:
     """Spans that shrink: large ones cost nothing, and small ones let all threads end together.
 
     In 16 spans of 16 pictures one thread waits while the other decodes the last: 3 % of a batch.
+    No span but the last is smaller than `least`.
     """
-    first, least = 0, max(1, count // (workers * _FINEST))
+    first, least = 0, max(least, count // (workers * _FINEST))
     while first < count:
         last = min(count, first + max(least, (count - first) // (2 * workers)))
         yield first, last
