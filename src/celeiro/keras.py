@@ -70,6 +70,7 @@ class Loader(keras.utils.PyDataset):
             raise OptionError("reuse: Keras asks for batches ahead, and would find them changed.")
         super().__init__()  # workers=1: it asks in one thread, and ours make the batches
         self._loader = feeding.Loader(ds, batch_size, **options)
+        self._loader._continues = False  # each round is of a copy, and so is the next
         self._round: _Round | None = None
         self._lock = threading.Lock()
         # What Keras is about to do.

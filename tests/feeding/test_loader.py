@@ -102,7 +102,10 @@ def feeders() -> list[threading.Thread]:
 @pytest.fixture(autouse=True)
 def nobody_is_left() -> Iterator[None]:
     yield
-    gc.collect()
+    gc.collect()  # ends them, and waits for none
+    deadline = time.monotonic() + 10
+    while feeders() and time.monotonic() < deadline:
+        time.sleep(0.01)
     assert not feeders()
 
 
@@ -880,11 +883,56 @@ def test_a_slow_consumer_finds_batches_ready(file: Path) -> None:
         batches = iter(loader)
         next(batches)
         deadline = time.monotonic() + 20
-        ahead = batches.gi_frame.f_locals["ahead"]  # type: ignore[attr-defined]
+        ahead = batches.gi_frame.f_locals["run"].ahead  # type: ignore[attr-defined]
         while sum(found.done for found in ahead._crew._open.values()) < 3:
             assert time.monotonic() < deadline
             time.sleep(0.005)
         assert ahead._crew._begun == 4
+
+
+def test_the_next_epoch_is_begun_while_the_caller_is_at_the_last_batch(file: Path) -> None:
+    with Loader(file, 10, seed=3) as loader:
+        batches = iter(loader)
+        first = [next(batches) for _ in range(6)]
+        upcoming = loader._upcoming
+        assert upcoming is not None
+        deadline = time.monotonic() + 20
+        while sum(found.done for found in upcoming.ahead._crew._open.values()) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        assert next(batches, None) is None
+        second = epoch(loader)
+        assert loader._upcoming is not upcoming
+        assert digest([np.array(second)]) == loader.digest(1)
+        loader.set_epoch(0)
+        assert epoch(loader) == [number for images, _ in first for number in numbers(images)]
+        state = {**loader.state_dict(), "seed": 9}
+        loader.load_state_dict(state)
+        with Loader(file, 10, seed=9) as other:
+            other.set_epoch(1)
+            assert epoch(loader) == epoch(other)
+
+
+def test_python_ends_at_once_after_a_whole_epoch(file: Path) -> None:
+    program = f"""
+from celeiro.feeding.loader import Loader
+loader = Loader({str(file)!r}, 10)
+print(sum(len(images) for images, _ in loader))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"53\n", b"")
+
+
+def test_closing_the_dataset_after_a_whole_epoch_is_quiet(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for cache in (None, "memory", "map"):
+        with celeiro.open(file, cache=cache) as ds:
+            loader = Loader(ds, 10)
+            assert len(epoch(loader)) == COUNT
+        del loader
+        gc.collect()
+    assert not caplog.records
 
 
 def test_ctrl_c_in_the_middle_ends_with_nothing_but_the_interrupt(file: Path) -> None:

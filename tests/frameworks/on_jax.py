@@ -70,7 +70,8 @@ def test_arrays_lie_over_the_memory_of_the_batch_unless_it_is_filled_anew(
     made_at: list[int] = []
     with Spied(file, 8, reuse=reuse, workers=1) as loader:
         given_at = [images.unsafe_buffer_pointer() for images, _ in loader]
-    assert (given_at == made_at) is not reuse
+    # The first of the next epoch were perhaps begun as well.
+    assert (given_at == made_at[: len(given_at)]) is not reuse
 
 
 def test_arrays_are_where_they_are_wanted(file: Path) -> None:

@@ -28,7 +28,7 @@ T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")
 
 # Seconds after which who waits looks whether the others are still there.
-_LOOK = 0.5
+_LOOK = 0.1
 
 
 class Job(Protocol[T_co]):
@@ -75,7 +75,7 @@ class Ahead(Generic[T]):
     count
         Batches.
     workers
-        Threads, which are there from the first `take` on.
+        Threads, which are there from `start` or the first `take` on.
     prefetch
         Batches that may be begun and not yet taken.
     """
@@ -91,6 +91,10 @@ class Ahead(Generic[T]):
         self._crew = _Crew(begin, count, workers, prefetch)
         # Ctrl-C may come before anybody calls `stop`: threads do not outlive this object.
         weakref.finalize(self, self._crew.end).atexit = False
+
+    def start(self) -> None:
+        """Begin before the first batch is asked for."""
+        self._crew.start()
 
     def take(self) -> T:
         """Give the next batch, when it is ready; raise what went wrong in making it."""
@@ -137,6 +141,15 @@ class _Crew(Generic[T]):
         """Whether batches are still asked for."""
         return not self._stopped
 
+    def start(self) -> None:
+        """Start the threads, as far as they are not there yet."""
+        with self._changed:
+            while len(self._threads) < self._workers and not self._stopped:
+                at = len(self._threads)
+                thread = threading.Thread(target=self._run, name=f"celeiro-feed-{at}")
+                self._threads.append(thread)
+                thread.start()
+
     def take(self) -> T:
         """The next batch, when it is ready; raises what went wrong in making it."""
         if self._process != os.getpid():
@@ -146,12 +159,8 @@ class _Crew(Generic[T]):
             )
         number = self._taken
         self._taker = threading.current_thread()
+        self.start()
         with self._changed:
-            while len(self._threads) < self._workers and not self._stopped:
-                at = len(self._threads)
-                thread = threading.Thread(target=self._run, name=f"celeiro-feed-{at}")
-                self._threads.append(thread)
-                thread.start()
             while not ((found := self._open.get(number)) and found.done):
                 if not any(thread.is_alive() for thread in self._threads):
                     raise RuntimeError(

@@ -136,9 +136,13 @@ class Epoch:
         place: Place,
         memory: Memory,
         skipped: dict[int, int],
+        *,
+        turn: int,
     ) -> None:
         self.recipe = recipe
         self.memory = memory
+        self.turn = turn
+        """Batches that had this memory before."""
         self.skipped = skipped
         self._order = order
         self._ranks = ranks
@@ -160,7 +164,7 @@ class Epoch:
         """The work of the `number`-th batch from here on, at whose end `prepared` gets it."""
         positions = self._ranks.positions(self._place.position, number)
         start = self._place.position + number * self._ranks.together
-        return _Making(self, number, positions, start, prepared, is_wanted)
+        return _Making(self, self.turn + number, positions, start, prepared, is_wanted)
 
     def __len__(self) -> int:
         """Count the positions of the epoch."""

@@ -17,6 +17,8 @@ from __future__ import annotations
 import logging
 import operator
 import warnings
+import weakref
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -172,9 +174,9 @@ class Loader:
         except BaseException:
             self.close()
             raise
-        # Of each iteration at hand its own where blocks are lent whoever holds them.
-        self._memory = None if reuse else Memory(self._allocate)
-        self._rings: list[Memory] = []
+        self._reuse = reuse
+        self._memory = Memory(_weakly(self._allocate, plain))
+        self._upcoming: _Run | None = None
         self._place = place.Place(0, 0)
         self._begun = False
         self.skipped: dict[int, int] = {}
@@ -212,34 +214,59 @@ class Loader:
         """
         at = self._place if not self._begun else self._place.next()
         self._place, self._begun = at, True
-        if not at.position:
-            self.skipped = {}
-        self._skipped_in = at.epoch
-        memory = self._memory or (self._rings or [Ring(self._prefetch + 1, self._allocate)]).pop()
+        run, self._upcoming = self._upcoming, None
+        if run is None or run.at != at or run.seed != self.seed:
+            if run is not None:
+                run.ahead.stop()
+            run = self._run(at)
+        self.skipped, self._skipped_in = run.skipped, at.epoch
+        try:
+            for number in range(run.count):
+                # No name for the batch in here: it would be held for as long as the next is made.
+                found = [run.ahead.take()]
+                newest = self._place.epoch == at.epoch
+                self._place = place.Place(at.epoch, self._ranks.after(at.position, number))
+                if number == run.count - 1 and newest and self._continues:
+                    # While the caller is at the last batch of this epoch.
+                    self._upcoming = self._run(at.next(), run)
+                    self._upcoming.ahead.start()
+                yield self._given(found.pop())
+        except BaseException:
+            run.ahead.stop()
+            self._forget()
+            run.memory.forget()
+            raise
+        run.ahead.stop()
+        self._finished(at)
+
+    def _run(self, at: place.Place, before: _Run | None = None) -> _Run:
+        """The batches of an epoch from a place on, in memory of the one before."""
+        skipped = self.skipped if at.position else {}
+        memory: Memory = self._memory
+        if self._reuse:  # of each iteration its own: blocks are lent whoever holds them
+            allocate = _weakly(self._allocate, plain)
+            memory = Ring(self._prefetch + 1, allocate) if before is None else before.memory
+        turn = 0 if before is None else before.turn + before.count
         epoch = batch.Epoch(
-            self._recipe, self.order, self._ranks, self.seed, at, memory, self.skipped
+            self._recipe, self.order, self._ranks, self.seed, at, memory, skipped, turn=turn
         )
+        # Threads must not hold the loader, or one that is forgotten would never end them.
+        prepared = _weakly(self._prepared, _as_made)
         count = self._ranks.batches(at.position)
-        ahead: Ahead[Batch] = Ahead(
-            lambda number, is_wanted: epoch.begin(number, self._prepared, is_wanted),
+        ahead: Ahead[Any] = Ahead(
+            lambda number, is_wanted: epoch.begin(number, prepared, is_wanted),
             count,
             workers=self._workers,
             prefetch=self._prefetch,
         )
-        try:
-            for number in range(count):
-                # No name for the batch in here: it would be held for as long as the next is made.
-                found = [ahead.take()]
-                self._place = place.Place(at.epoch, self._ranks.after(at.position, number))
-                yield self._given(found.pop())
-        except BaseException:
-            ahead.stop()
-            memory.forget()
-            raise
-        ahead.stop()
-        if memory is not self._memory:
-            self._rings.append(memory)
-        self._finished(at)
+        return _Run(at, self.seed, count, ahead, memory, skipped, turn)
+
+    def _forget(self) -> None:
+        """End what is made for an epoch that may never be asked for."""
+        run, self._upcoming = self._upcoming, None
+        if run is not None:
+            run.ahead.stop()
+        self._memory.forget()
 
     def set_epoch(self, epoch: int) -> None:
         """Let the next iteration be this epoch, from its beginning."""
@@ -294,10 +321,9 @@ class Loader:
     # Life and death
 
     def close(self) -> None:
-        """Let go of memory, and of the file, where the loader opened it; again it is harmless."""
-        for memory in (getattr(self, "_memory", None), *getattr(self, "_rings", ())):
-            if memory is not None:
-                memory.forget()
+        """End threads, let go of memory, and of the file, where the loader opened it."""
+        if hasattr(self, "_upcoming"):
+            self._forget()
         if self._owned:
             self.dataset.close()
 
@@ -324,6 +350,9 @@ class Loader:
 
     # What a framework does in its own way
 
+    _continues = True
+    """Whether the next epoch is begun while the caller is at the last batch of one."""
+
     def _allocate(self, size: int) -> npt.NDArray[np.uint8]:
         """Memory of a batch."""
         return plain(size)
@@ -344,6 +373,33 @@ class Loader:
                 "%s: %d damaged samples of epoch %d were skipped; others took their places",
                 self.dataset.path, len(self.skipped), at.epoch,
             )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """The batches of an epoch that is being made."""
+
+    at: place.Place
+    seed: int
+    count: int
+    ahead: Ahead[Any]
+    memory: Memory
+    skipped: dict[int, int]
+    turn: int
+
+
+def _weakly(method: Callable[[Any], Any], otherwise: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A method of an object that this does not keep alive; without it, `otherwise`."""
+    found = weakref.WeakMethod(method)
+
+    def call(value: Any) -> Any:
+        return (found() or otherwise)(value)
+
+    return call
+
+
+def _as_made(made: Batch) -> Any:
+    return made
 
 
 def _at_least(least: int, value: int, name: str) -> int:
