@@ -1,8 +1,8 @@
-"""Compile the kernel of feeding while a wheel is built, also of an editable install.
+"""Compile the kernels while a wheel is built, also of an editable install.
 
     python hatch_build.py        compile it in place, for whoever runs from the source folder
 
-Without a C compiler the wheel is pure Python, and NumPy does the kernel's work with the same bits.
+Without a C compiler the wheel is pure Python, and NumPy does the kernels' work with the same bits.
 """
 
 from __future__ import annotations
@@ -21,22 +21,28 @@ try:
 except ImportError:  # run as a script, by a Python without hatchling
     BuildHookInterface = object
 
-FEEDING = Path("src/celeiro/feeding")
-SOURCE = FEEDING / "kernels" / "resample.c"
-LIBRARY = FEEDING / ("_resample.dll" if os.name == "nt" else "_resample.so")
+KERNELS = tuple(
+    Path("src/celeiro", part, "kernels", f"{name}.c")
+    for part, name in (("feeding", "resample"), ("storage", "fetch"))
+)
 
 # Contracted, a * b + c is rounded once where NumPy rounds twice.
-FLAGS = ("-O3", "-shared", "-fPIC", "-ffp-contract=off")
+FLAGS = ("-O3", "-shared", "-fPIC", "-pthread", "-ffp-contract=off")
 
 
-def compile_kernel(root: Path) -> str:
-    """Put the library beside resample.py; return why not, or nothing."""
-    library = root / LIBRARY
+def library_of(kernel: Path) -> Path:
+    """Where the library of a kernel belongs: beside the module of its name."""
+    return kernel.parents[1] / f"_{kernel.stem}.{'dll' if os.name == 'nt' else 'so'}"
+
+
+def compile_kernel(root: Path, kernel: Path) -> str:
+    """Put the library of a kernel in its place; return why not, or nothing."""
+    library = root / library_of(kernel)
     # Never written in place: a Python that has it loaded would crash.
     unfinished = library.with_name(f"{library.name}.{os.getpid()}")
     compiler = shlex.split(os.environ.get("CC", "")) or ["cc"]
     architectures = shlex.split(os.environ.get("ARCHFLAGS", ""))  # of macOS
-    command = [*compiler, *FLAGS, *architectures, "-o", str(unfinished), str(root / SOURCE)]
+    command = [*compiler, *FLAGS, *architectures, "-o", str(unfinished), str(root / kernel)]
     try:
         library.unlink(missing_ok=True)  # what cannot be compiled must not stay in an older form
         done = subprocess.run(command, capture_output=True, text=True, errors="replace")
@@ -55,13 +61,15 @@ class KernelHook(BuildHookInterface):  # type: ignore[misc]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile, and say for which platform the wheel is then."""
-        failure = compile_kernel(Path(self.root))
-        if failure:
-            self.app.display_warning(f"celeiro will resize pictures by NumPy: {failure}")
-            return
-        build_data["pure_python"] = False
-        build_data["tag"] = f"py3-none-{_platform()}"  # no Python headers: any Python 3 loads it
-        build_data["artifacts"].append(f"/{LIBRARY.as_posix()}")
+        for kernel in KERNELS:
+            failure = compile_kernel(Path(self.root), kernel)
+            if failure:
+                self.app.display_warning(f"celeiro will {kernel.stem} by NumPy: {failure}")
+                continue
+            build_data["pure_python"] = False
+            # No Python headers: any Python 3 loads it.
+            build_data["tag"] = f"py3-none-{_platform()}"
+            build_data["artifacts"].append(f"/{library_of(kernel).as_posix()}")
 
 
 def _platform() -> str:
@@ -74,4 +82,6 @@ def _platform() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(compile_kernel(Path(__file__).parent) or None)
+    here = Path(__file__).parent
+    failures = [failure for kernel in KERNELS if (failure := compile_kernel(here, kernel))]
+    sys.exit("\n".join(failures) or None)

@@ -54,8 +54,11 @@ def test_a_library_that_cannot_be_replaced_is_a_warning_of_the_build(tmp_path):
     )
     build = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(build)
-    (tmp_path / build.LIBRARY).mkdir(parents=True)
-    assert build.LIBRARY.name in build.compile_kernel(tmp_path)
+    assert len(build.KERNELS) == 2
+    for kernel in build.KERNELS:
+        library = build.library_of(kernel)
+        (tmp_path / library).mkdir(parents=True)
+        assert library.name in build.compile_kernel(tmp_path, kernel)
 
 
 sides = st.integers(1, 70)

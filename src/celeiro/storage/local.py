@@ -16,6 +16,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from celeiro.errors import BusyError, ChangedError, ExistsError, FormatError
+from celeiro.storage.fetch import Map
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -129,6 +130,17 @@ class File:
         self.stamp = found.st_mtime_ns
         """Time of its last change, when it was opened."""
         self._no_wait = getattr(os, "RWF_NOWAIT", 0)
+        self._map: Map | None = None
+        self._may_map = bool(self._no_wait) and self.size > 0
+
+    def mapped(self) -> Map | None:
+        """The file in our address space, for `fetch`; None where it cannot be there."""
+        if self._may_map and self._map is None:
+            try:
+                self._map = Map(self.fd, self.size)
+            except (OSError, ValueError):  # no room in the address space, or it is shorter by now
+                self._may_map = False
+        return self._map
 
     def try_into(self, view: memoryview, offset: int) -> bool:
         """Fill `view` from byte `offset` if the bytes are in memory; False after asking for them.
@@ -149,8 +161,7 @@ class File:
             else:
                 if offset + len(view) > self.size:
                     raise self._short(offset, len(view))
-        if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(self.fd, offset, len(view), os.POSIX_FADV_WILLNEED)
+        self.will_need(offset, len(view))
         return False
 
     def will_need(self, offset: int, length: int) -> None:
@@ -227,6 +238,7 @@ class File:
     def close(self) -> None:
         """Give the descriptor back; closing again is harmless."""
         fd, self.fd = self.fd, -1
+        self._map, self._may_map = None, False  # who is fetching holds it until then
         if fd >= 0:
             os.close(fd)
 

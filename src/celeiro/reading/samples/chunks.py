@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from celeiro.errors import FormatError, SampleError
-from celeiro.format.checksum import crc32c
 from celeiro.format.chunks import Number
 from celeiro.format.index import MISSING
 from celeiro.format.partial import decode_part, frame_of
 from celeiro.reading import source, threads
-from celeiro.reading.samples.checksums import check, checked_bytes, damaged
+from celeiro.reading.samples.checksums import checked_bytes, damaged
 from celeiro.reading.samples.visiting import in_groups, room
+from celeiro.storage.fetch import Pieces
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     import numpy.typing as npt
 
@@ -146,17 +146,15 @@ class ChunkSamples:
         if parts is None or self._crcs is None or not self._jpegs or chunks.masks is not None:
             in_groups(self, self.shape, indices, work)
             return
-        offsets, lengths = chunks.offsets[indices].tolist(), chunks.lengths[indices].tolist()
-        if MISSING in offsets:
+        if (chunks.offsets[indices] == MISSING).any():
             in_groups(self, self.shape, indices, work)
             return
-        rows = indices.tolist()
+        pieces, rows = self._pieces(indices), indices.tolist()
         size = math.prod(self.shape)
         color: Color = "RGB" if self.shape[2] == 3 else "GRAY"
-        for at, data in source.each(
-            self._source, zip(range(len(rows)), offsets, lengths, strict=True)
-        ):
-            check(data, self._crcs, rows[at])
+        for at, data, sound in source.each(self._source, pieces):
+            if not sound:
+                raise damaged(rows[at])
             buffer, part, jpeg = room(size), parts[at], bytes(data)
             found = None
             frame = frame_of(jpeg) if part.is_less(self.shape[0]) else None
@@ -211,8 +209,11 @@ class ChunkSamples:
         """Read the chunks of some rows of the grid, each for the positions that want it."""
         per_row = self.chunks.per_row
         scratch = np.empty(self._codec.shape, self._codec.dtype)
-        for which, data in source.each(self._source, self._places(rows, groups, out)):
-            at, box = divmod(which, per_row)
+        which, pieces = self._there(rows, groups, out)
+        for number, data, sound in source.each(self._source, pieces):
+            at, box = divmod(which[number], per_row)
+            if not sound:
+                raise damaged(rows[at])
             self._put(indices, rows[at], box, groups[at], data, scratch, out)
 
     def _read_whole(self, rows: list[int], groups: list[list[int]], out: npt.NDArray[Any]) -> None:
@@ -224,15 +225,15 @@ class ChunkSamples:
         """
         if not rows:
             return
-        places = list(self._places(rows, groups, out))
+        which, pieces = self._there(rows, groups, out)
         flat = out.reshape(len(out), -1).view(np.uint8)
-        crcs = None if self._crcs is None else self._crcs[rows].tolist()
         masks = None if self.chunks.masks is None else self.chunks.masks[rows].tolist()
         fill = self._codec.fill
 
         def work(first: int, last: int) -> None:
-            for at, data in source.each(self._source, places[first:last]):
-                if crcs is not None and crc32c(data) != crcs[at]:
+            for number, data, sound in source.each(self._source, pieces.part(first, last)):
+                at = which[first + number]
+                if not sound:
                     raise damaged(rows[at])
                 positions = groups[at]
                 room = flat[positions[0]]
@@ -243,28 +244,31 @@ class ChunkSamples:
                 for other in positions[1:]:
                     flat[other] = room
 
-        threads.share(work, len(places), workers=self._workers)
+        threads.share(work, len(which), workers=self._workers)
 
-    def _places(
+    def _there(
         self, rows: list[int], groups: list[list[int]], out: npt.NDArray[Any]
-    ) -> Iterable[tuple[int, int, int]]:
+    ) -> tuple[Sequence[int], Pieces]:
         """Which of the rows' chunks, and where; what was never written is filled in on the way."""
         chunks, per_row = self.chunks, self.chunks.per_row
-        if len(rows) == per_row == 1:
-            offset, length = chunks.place(rows[0])
-            if offset != MISSING:
-                return [(0, offset, length)]
-        numbers = (np.array(rows)[:, np.newaxis] * per_row + np.arange(per_row)).reshape(-1)
-        offsets = chunks.offsets[numbers]
-        missing = offsets == MISSING
+        numbers = np.array(rows)
+        if per_row != 1:  # none, where samples are empty
+            numbers = (numbers[:, np.newaxis] * per_row + np.arange(per_row)).reshape(-1)
+        missing = chunks.offsets[numbers] == MISSING
+        if not missing.any():
+            return range(len(numbers)), self._pieces(numbers)
         for at in np.unique(np.flatnonzero(missing) // per_row).tolist():
             self._put_fill(rows[at], groups[at], out)
         there = np.flatnonzero(~missing)
-        return zip(
-            there.tolist(),
-            offsets[there].tolist(),
-            chunks.lengths[numbers[there]].tolist(),
-            strict=True,
+        return there.tolist(), self._pieces(numbers[there])
+
+    def _pieces(self, numbers: npt.NDArray[np.int64]) -> Pieces:
+        """Where chunks are, all of which were written."""
+        chunks, crcs = self.chunks, self._crcs
+        return Pieces(
+            chunks.offsets[numbers].astype(np.int64),
+            chunks.lengths[numbers].astype(np.int64),
+            None if crcs is None else crcs[numbers],
         )
 
     def _put(
@@ -278,7 +282,6 @@ class ChunkSamples:
         out: npt.NDArray[Any],
     ) -> None:
         """Decode one chunk and put what is wanted of it into its places."""
-        check(data, self._crcs, row)
         number = row * self.chunks.per_row + box
         mask = 0 if self.chunks.masks is None else int(self.chunks.masks[number])
         try:

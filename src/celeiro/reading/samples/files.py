@@ -10,8 +10,9 @@ from celeiro.errors import PictureError, SampleError
 from celeiro.format import pictures
 from celeiro.format.partial import decode_part, frame_of
 from celeiro.reading import source, threads
-from celeiro.reading.samples.checksums import check, checked_bytes
+from celeiro.reading.samples.checksums import checked_bytes, damaged
 from celeiro.reading.samples.visiting import room
+from celeiro.storage.fetch import Pieces
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,12 +74,15 @@ class FileSamples:
         """Samples in the order asked, (H, W, C) each; one that is wanted twice is decoded once."""
         one = len(indices) == 1  # ds[i], where np.unique would take 30 µs
         unique, back = (indices, indices) if one else np.unique(indices, return_inverse=True)
-        numbers, places = unique.tolist(), self._places(unique)
+        numbers, pieces = unique.tolist(), self._pieces(unique)
         found: list[Any] = [None] * len(numbers)
 
         def work(first: int, last: int) -> None:
-            for at, data in source.each(self._source, places[first:last]):
-                found[at] = self._decode(numbers[at], data)
+            for at, data, sound in source.each(self._source, pieces.part(first, last)):
+                number = numbers[first + at]
+                if not sound:
+                    raise damaged(number)
+                found[first + at] = self._decode(number, bytes(data))
 
         threads.share(work, len(numbers), workers=self._workers)
         if one:
@@ -93,11 +97,15 @@ class FileSamples:
     ) -> None:
         """Give each picture, or as much of it as is wanted, to `work` in this thread."""
         numbers = indices.tolist()
-        for at, data in source.each(self._source, self._places(indices)):
+        for at, view, sound in source.each(self._source, self._pieces(indices)):
+            number = numbers[at]
+            if not sound:
+                raise damaged(number)
+            data = bytes(view)
             part = None if parts is None else parts[at]
-            found = None if part is None else self._decode_part(numbers[at], data, part)
+            found = None if part is None else self._decode_part(number, data, part)
             if part is None or found is None:
-                work(at, self._decode(numbers[at], data, reuse=True), 1)
+                work(at, self._decode(number, data, reuse=True), 1)
             else:
                 work(at, found, part.factor)
 
@@ -114,16 +122,14 @@ class FileSamples:
         """The bytes of one sample as they stand in the file; SampleError if they are damaged."""
         return checked_bytes(self._source, self.place(number), self._crcs, number)
 
-    def _places(self, indices: npt.NDArray[np.int64]) -> list[tuple[int, int, int]]:
-        """Position, byte offset and bytes of each picture file, as Python's own numbers."""
-        starts = self._flat.offsets[indices]
-        lengths = self._flat.offsets[indices + 1] - starts
-        starts = starts + np.uint64(self._flat.base)
-        return list(zip(range(len(indices)), starts.tolist(), lengths.tolist(), strict=True))
+    def _pieces(self, indices: npt.NDArray[np.int64]) -> Pieces:
+        """Where the picture files are."""
+        starts = self._flat.offsets[indices].astype(np.int64)
+        lengths = self._flat.offsets[indices + 1].astype(np.int64) - starts
+        crcs = None if self._crcs is None else self._crcs[indices]
+        return Pieces(starts + self._flat.base, lengths, crcs)
 
-    def _decode_part(
-        self, number: int, data: memoryview, part: Part
-    ) -> npt.NDArray[np.uint8] | None:
+    def _decode_part(self, number: int, data: bytes, part: Part) -> npt.NDArray[np.uint8] | None:
         """What is wanted of a JPEG that stands upright; None of what must be decoded whole.
 
         Damage may go unnoticed then, so that only what a checksum speaks for is decoded in part.
@@ -131,15 +137,13 @@ class FileSamples:
         height, width, _ = self.shapes[number].tolist()
         if self._crcs is None or self._color is None or not part.is_less(height):
             return None
-        check(data, self._crcs, number)
-        whole = bytes(data)
-        frame = frame_of(whole)
+        frame = frame_of(data)
         if frame is None or (frame.height, frame.width) != (height, width):
             return None
-        if frame.exif and not _stands_upright(whole):
+        if frame.exif and not _stands_upright(data):
             return None
         return decode_part(
-            whole,
+            data,
             frame,
             part.rows,
             color=self._color,
@@ -148,20 +152,18 @@ class FileSamples:
             fast=part.fast,
         )
 
-    def _decode(self, number: int, data: memoryview, *, reuse: bool = False) -> npt.NDArray[Any]:
+    def _decode(self, number: int, data: bytes, *, reuse: bool = False) -> npt.NDArray[Any]:
         """The picture; with `reuse` it may be in memory that this thread's next one takes."""
-        check(data, self._crcs, number)
         height, width, _ = self.shapes[number].tolist()
         # What the file's own shape promises bounds what is decoded, and no more than that.
         most = max(1, height * width)
         try:
             if self._color is None:
-                picture = pictures.decode_mask(bytes(data), max_pixels=most)
+                picture = pictures.decode_mask(data, max_pixels=most)
             else:
-                whole = bytes(data)
-                header = pictures.check(whole, max_pixels=most)
+                header = pictures.check(data, max_pixels=most)
                 picture = pictures.decode(
-                    whole,
+                    data,
                     color=self._color,
                     buffer=room(3 * header.height * header.width) if reuse else None,
                     header=header,

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from celeiro.reading import source, threads
-from celeiro.reading.samples.checksums import check, checked_bytes
+from celeiro.reading.samples.checksums import check, checked_bytes, damaged
 from celeiro.storage.coalesce import runs
+from celeiro.storage.fetch import Pieces
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,12 +67,18 @@ class RowSamples:
             flat = out.reshape(len(out), -1).view(np.uint8)
             self._share(len(out), lambda a, b: self._take(kept, indices[a:b], flat[a:b]))
         elif self._direct:
-            view = out.reshape(-1).view(np.uint8).data
-            places = self._places(indices)
-            self._share(len(places), lambda a, b: self._fill(view, indices, places[a:b]))
+            room = out.reshape(-1).view(np.uint8)
+            firsts, pieces = self._pieces(indices)
+            self._share(
+                len(firsts),
+                lambda a, b: self._fill(room, indices, firsts[a:b], pieces.part(a, b)),
+            )
         else:
-            places = self._places(indices)
-            self._share(len(places), lambda a, b: self._convert(indices, places[a:b], out))
+            firsts, pieces = self._pieces(indices)
+            self._share(
+                len(firsts),
+                lambda a, b: self._convert(indices, firsts[a:b], pieces.part(a, b), out),
+            )
 
     def read_list(self, indices: npt.NDArray[np.int64]) -> list[npt.NDArray[Any]]:
         """Samples in the order asked, as views of one array."""
@@ -105,32 +112,31 @@ class RowSamples:
             return None
         return np.frombuffer(found, np.uint8).reshape(rows.count, rows.length)
 
-    def _places(self, indices: npt.NDArray[np.int64]) -> list[tuple[int, int, int]]:
-        """Position in the batch, byte offset, bytes: one for each run of neighbours.
+    def _pieces(self, indices: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], Pieces]:
+        """Positions in the batch at which runs of neighbours begin, and where those are.
 
-        As Python's own numbers: NumPy's would cost a microsecond each.
+        Each sample for itself where it has a checksum of its own.
         """
-        length = self._rows.length
-        if len(indices) == 1:  # ds[i], where 20 µs of NumPy would be most of it
-            return [(0, int(indices[0]) * length + self._rows.base, length)]
-        firsts, counts = runs(indices, most=max(1, _MOST_TOGETHER // length))
-        offsets = indices[firsts] * length + self._rows.base
-        return list(zip(firsts.tolist(), offsets.tolist(), (counts * length).tolist(), strict=True))
+        rows, crcs = self._rows, self._crcs
+        if crcs is None and len(indices) > 1:
+            firsts, counts = runs(indices, most=max(1, _MOST_TOGETHER // rows.length))
+        else:
+            firsts, counts = np.arange(len(indices)), np.ones(len(indices), np.int64)
+        offsets = indices[firsts] * rows.length + rows.base
+        return firsts, Pieces(
+            offsets, counts * rows.length, None if crcs is None else crcs[indices]
+        )
 
     def _fill(
         self,
-        view: memoryview,
+        room: npt.NDArray[np.uint8],
         indices: npt.NDArray[np.int64],
-        places: list[tuple[int, int, int]],
+        firsts: npt.NDArray[np.int64],
+        pieces: Pieces,
     ) -> None:
-        length = self._rows.length
-        source.fill(
-            self._source,
-            [(view[at * length : at * length + size], offset) for at, offset, size in places],
-        )
-        if self._crcs is not None:
-            for at, _, size in places:
-                self._check(indices[at : at + size // length], view[at * length :])
+        bad = source.fill(self._source, pieces, room, firsts * self._rows.length)
+        if bad is not None:
+            raise damaged(int(indices[firsts[bad]]))
 
     def _take(
         self, kept: npt.NDArray[Any], indices: npt.NDArray[np.int64], out: npt.NDArray[Any]
@@ -143,19 +149,17 @@ class RowSamples:
     def _convert(
         self,
         indices: npt.NDArray[np.int64],
-        places: list[tuple[int, int, int]],
+        firsts: npt.NDArray[np.int64],
+        pieces: Pieces,
         out: npt.NDArray[Any],
     ) -> None:
         """Through the stored type, a run of neighbours at a time."""
+        places = zip(firsts.tolist(), pieces.offsets.tolist(), pieces.lengths.tolist(), strict=True)
         for at, offset, size in places:
             count = size // self._rows.length
             raw = np.empty((count, *self.shape), self._stored)
             view = raw.reshape(-1).view(np.uint8).data
-            found = self._source.look(offset, size)
-            if found is not None:
-                view[:] = found
-            else:
-                source.fill(self._source, [(view, offset)])
+            source.read_into(self._source, view, offset)
             if self._crcs is not None:
                 self._check(indices[at : at + count], view)
             out[at : at + count] = raw.view(np.uint8) != 0 if raw.dtype.kind == "b" else raw

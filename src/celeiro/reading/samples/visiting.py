@@ -8,6 +8,7 @@ a picture is still in the processor's cache when `work` looks at it.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -104,7 +105,7 @@ def in_groups(
     samples: Samples, shape: tuple[int, ...], indices: npt.NDArray[np.int64], work: Work
 ) -> None:
     """Read some of them at a time, then give them to `work` one by one."""
-    size = max(1, int(np.prod(shape)) * samples.dtype.itemsize)
+    size = max(1, math.prod(shape) * samples.dtype.itemsize)
     step = max(1, _TOGETHER // size)
     for first in range(0, len(indices), step):
         wanted = indices[first : first + step]
