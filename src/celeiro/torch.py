@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from celeiro.errors import MissingExtraError, OptionError
-from celeiro.feeding import batch
+from celeiro.feeding import facts
 from celeiro.feeding import loader as feeding
 from celeiro.feeding.transforms.compose import flat
 from celeiro.feeding.transforms.kinds import Batch as OfBatches
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from celeiro.feeding.batch import Batch
     from celeiro.feeding.options import Options
 
 __all__ = ["Dataset", "Loader"]
@@ -90,7 +91,7 @@ class Loader(feeding.Loader):
     def _allocate(self, size: int) -> npt.NDArray[np.uint8]:
         return super()._allocate(size) if self._copies is None else self._copies.pinned(size)
 
-    def _prepared(self, made: batch.Batch) -> Any:
+    def _prepared(self, made: Batch) -> Any:
         tensors = _each((made.images, made.labels, *made.fields), _tensor)
         return tensors if self._copies is None else self._copies.copied(tensors)
 
@@ -249,7 +250,7 @@ class Dataset(data.Dataset[Any]):
                     f"{step!r} needs a batch, and samples come one by one here. Use "
                     "celeiro.torch.Loader, or do it in the DataLoader's collate_fn."
                 )
-        self._chain = batch.chain_of(ds, steps, fast=False) if steps else None
+        self._chain = facts.chain_of(ds, steps, fast=False) if steps else None
         self._labels = ds.labels
         self._shapes = ds.shapes  # held, for a view gathers them each time
         self._columns = [ds[name] for name in self.fields]
@@ -260,7 +261,7 @@ class Dataset(data.Dataset[Any]):
         if chain is None:
             return ds.read(samples), [None] * len(samples)
         drawn = torch.rand(len(samples), chain.draws, dtype=torch.float64).tolist()
-        sizes = batch.sizes(ds, self._shapes, samples)
+        sizes = facts.sizes(ds, self._shapes, samples)
         plans = [chain.plan(*size, u) for size, u in zip(sizes, drawn, strict=True)]
         images: list[Any] = [None] * len(samples)
 
@@ -268,8 +269,7 @@ class Dataset(data.Dataset[Any]):
             try:
                 made = chain.apply(picture, plans[at], None, factor)
             except Exception as error:
-                name = batch.named(ds, int(samples[at]))
-                error.add_note(f"celeiro: in the transform of {name}")
+                facts.blamed(error, ds, int(samples[at]))
                 raise
             # A copy: what a function gives may be the very picture, whose memory the next one has.
             images[at] = np.array(made)
@@ -293,7 +293,7 @@ class Dataset(data.Dataset[Any]):
             move: Callable[..., npt.NDArray[Any]] | None = self._chain.mask if self._chain else None
         else:
             rows = [np.array(column[at]) for at in samples.tolist()]
-            move = self._chain.boxes if self._chain and batch.moves(column) else None
+            move = self._chain.boxes if self._chain and facts.moves(column) else None
         if move is not None:
             rows = [np.ascontiguousarray(move(*pair)) for pair in zip(rows, plans, strict=True)]
         return [_tensor(row) for row in rows]

@@ -18,11 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from celeiro.errors import OptionError, SampleError
-from celeiro.feeding import draws
+from celeiro.feeding import draws, facts
 from celeiro.feeding.mixing import Mixing, ask_ahead
 from celeiro.feeding.order import Blocks
-from celeiro.feeding.transforms.chain import Chain
-from celeiro.format.ragged import Ragged
 from celeiro.reading import threads
 from celeiro.reading.columns import Pictures, Texts
 from celeiro.reading.samples.visiting import Part
@@ -88,7 +86,7 @@ class Recipe:
         self.shapes = ds.shapes
         """(N, 3) of each sample, where they differ; held, for a view gathers them each time."""
         self.fields = [(name, ds[name]) for name in fields]
-        shape = _shape(ds)
+        shape = facts.shape_of(ds)
         self.whole = not steps and ds.shape[1] is not None
         """Whether samples are read straight into a batch."""
         self.together = self.whole and ds.per_chunk > 1
@@ -98,9 +96,9 @@ class Recipe:
         if self.whole and ds.is_raw:
             size = math.prod(side or 1 for side in ds.shape[1:]) * ds.dtype.itemsize
             self.least = max(1, _COPIED // max(1, size))
-        self.chain = chain_of(ds, steps, fast=fast)
+        self.chain = facts.chain_of(ds, steps, fast=fast)
         if shape is None and not steps:
-            raise _several_sizes(ds)
+            raise facts.several_sizes(ds)
         self._check_moving()
         self.shape = shape if self.whole else self.chain.shape
         self.dtype = ds.dtype if self.whole else self.chain.dtype
@@ -108,7 +106,7 @@ class Recipe:
     def _check_moving(self) -> None:
         """Refuse to give masks and boxes that would not be where the image shows them."""
         masks = [name for name, column in self.fields if isinstance(column, Pictures)]
-        moving = [name for name, column in self.fields if moves(column)]
+        moving = [name for name, column in self.fields if facts.moves(column)]
         step = self.chain.moves_batch
         if moving and step:
             raise OptionError(
@@ -258,7 +256,7 @@ class _Making:
                 (len(positions), *recipe.shape), recipe.dtype, (number, "images")
             )
         self._moved: dict[str, list[Any]] = {
-            name: [None] * len(positions) for name, column in recipe.fields if moves(column)
+            name: [None] * len(positions) for name, column in recipe.fields if facts.moves(column)
         }
         self._drawn = epoch.drawn(positions, self._samples, recipe.chain.draws)
 
@@ -344,7 +342,7 @@ class _Making:
         """What happens to each sample, from its size and its random numbers alone."""
         chain, samples = self._recipe.chain, self._samples[first:last]
         plans = []
-        shapes = sizes(self._recipe.ds, self._recipe.shapes, samples)
+        shapes = facts.sizes(self._recipe.ds, self._recipe.shapes, samples)
         for at, ((height, width), u) in enumerate(
             zip(shapes, self._drawn[first:last], strict=True)
         ):
@@ -371,8 +369,7 @@ class _Making:
         return None
 
     def _in_transform(self, error: Exception, sample: int) -> _InTransform:
-        error.add_note(f"celeiro: in the transform of {self._name(sample)}")
-        return _InTransform(error)
+        return _InTransform(facts.blamed(error, self._recipe.ds, sample))
 
     def _fill_or_skip(self, at: int) -> None:
         """One sample, or the next of the order that is sound."""
@@ -438,45 +435,7 @@ class _Making:
         return dict(self._recipe.fields)[name]
 
     def _name(self, sample: int) -> str:
-        return named(self._recipe.ds, sample)
-
-
-def named(ds: Dataset, sample: int) -> str:
-    """A sample for people: its number in the file, and its key."""
-    number = int(ds.rows[sample]) if ds.is_view else sample
-    key = f" ({ds.keys[sample]!r})" if ds.keys is not None else ""
-    return f"sample {number:,}{key} of {ds.path.name}"
-
-
-def chain_of(ds: Dataset, steps: Sequence[Any], *, fast: bool) -> Chain:
-    """The steps, made ready for the samples of a dataset."""
-    return Chain(
-        steps,
-        shape=_shape(ds),
-        channels=_channels(ds),
-        dtype=ds.dtype,
-        mean=None if ds.mean is None else ds.mean.tolist(),
-        std=None if ds.std is None else ds.std.tolist(),
-        classes=_classes(ds),
-        fast=fast,
-    )
-
-
-def sizes(
-    ds: Dataset, shapes: npt.NDArray[Any] | None, samples: npt.NDArray[np.int64]
-) -> list[tuple[int, int]]:
-    """Height and width of some samples; `shapes` are the dataset's, which it gathers each time."""
-    if shapes is not None:
-        return [(height, width) for height, width, _ in shapes[samples].tolist()]
-    shape = ds.shape
-    return [((shape[1] or 1), (shape[2] or 1) if len(shape) > 2 else 1)] * len(samples)
-
-
-def moves(column: Any) -> bool:
-    """Whether a column says where something is in the picture: a mask, or boxes."""
-    return isinstance(column, Pictures) or (
-        isinstance(column, Ragged) and column.values.ndim == 2 and column.values.shape[1] == 4
-    )
+        return facts.named(self._recipe.ds, sample)
 
 
 def _at(column: Any, samples: npt.NDArray[np.int64]) -> Any:
@@ -486,38 +445,3 @@ def _at(column: Any, samples: npt.NDArray[np.int64]) -> Any:
     if isinstance(column, Texts):
         return list(column.take(samples))
     return [np.array(column[at]) for at in samples.tolist()]
-
-
-def _shape(ds: Dataset) -> tuple[int, ...] | None:
-    """Shape of every sample; None where they differ."""
-    if ds.shape[1] is not None:
-        return tuple(int(side or 0) for side in ds.shape[1:])
-    shapes = ds.shapes
-    if shapes is None or (shapes[:, :2] != shapes[0, :2]).any():
-        return None
-    return (int(shapes[0, 0]), int(shapes[0, 1]), _channels(ds))
-
-
-def _channels(ds: Dataset) -> int:
-    return int(ds.shape[3] or 1) if len(ds.shape) == 4 else 1
-
-
-def _classes(ds: Dataset) -> int | None:
-    if ds.label_names:
-        return len(ds.label_names)
-    labels = ds.labels
-    if labels is None or labels.ndim != 1 or labels.dtype.kind not in "iub" or not len(labels):
-        return None
-    return int(labels.max()) + 1
-
-
-def _several_sizes(ds: Dataset) -> OptionError:
-    shapes = ds.shapes
-    assert shapes is not None
-    other = int(np.flatnonzero((shapes[:, :2] != shapes[0, :2]).any(axis=1))[0])
-    one, two = ("×".join(map(str, shapes[at, :2].tolist())) for at in (0, other))
-    return OptionError(
-        f"{named(ds, 0)} is {one} and {named(ds, other)} {two}: a batch needs one size. Add a "
-        "transform that makes one, such as transform=[RandomResizedCrop(224)] or "
-        "[Resize((224, 224))]."
-    )

@@ -45,8 +45,12 @@ def uniforms(
     """
     starts = _mixed(key + (samples.astype(np.uint64) + np.uint64(1)) * _GOLDEN)
     steps = np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN
-    bits = _mixed(starts[:, np.newaxis] + steps) >> np.uint64(11)
-    drawn: npt.NDArray[np.float64] = bits * np.float64(2.0**-53)
+    return fractions(_mixed(starts[:, np.newaxis] + steps))
+
+
+def fractions(bits: npt.NDArray[np.uint64]) -> npt.NDArray[np.float64]:
+    """Numbers 0 ≤ x < 1, each of the upper 53 bits of another."""
+    drawn: npt.NDArray[np.float64] = (bits >> np.uint64(11)) * np.float64(2.0**-53)
     return drawn
 
 

@@ -3,7 +3,7 @@
     for epoch in range(90):
         for images, labels in celeiro.Loader("photos.h5", batch_size=256): ...
 
-    order.py       which sample stands at which position of an epoch
+    order.py       which sample stands at which position of an epoch, as choice.py says
     ranks.py       which positions are this rank's next batch
     batch.py       those samples, read, transformed, into memory.py's memory
     ahead.py       by threads, some batches ahead
@@ -15,8 +15,6 @@ ranks there are, and where training was interrupted, changes nothing.
 from __future__ import annotations
 
 import logging
-import operator
-import warnings
 import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,8 +24,10 @@ import numpy as np
 from celeiro.errors import OptionError
 from celeiro.feeding import batch, order, place
 from celeiro.feeding.ahead import Ahead
+from celeiro.feeding.choice import at_least, order_of, warn_of_local_order
 from celeiro.feeding.memory import Memory, Ring, plain
 from celeiro.feeding.ranks import Ranks
+from celeiro.feeding.transforms.compose import flat
 from celeiro.reading.dataset import Dataset
 from celeiro.reading.dataset import open as open_dataset
 from celeiro.storage.local import available_cores
@@ -150,27 +150,27 @@ class Loader:
         self.dataset = ds if isinstance(ds, Dataset) else open_dataset(ds)
         """What is read."""
         try:
-            self.seed = _at_least(0, seed, "seed")
+            self.seed = at_least(0, seed, "seed")
             """Of the order and of the transforms."""
-            self._prefetch = _at_least(1, prefetch, "prefetch")
-            self._workers = _at_least(
+            self._prefetch = at_least(1, prefetch, "prefetch")
+            self._workers = at_least(
                 1, available_cores() if workers is None else workers, "workers"
             )
-            batch_size = _at_least(1, batch_size, "batch_size")
-            self.order = _order(
+            batch_size = at_least(1, batch_size, "batch_size")
+            self.order = order_of(
                 self.dataset, shuffle, weights, samples, block, mixed,
                 together=batch_size * (world_size or 1),
             )  # fmt: skip
             """Which sample stands at which position of an epoch."""
             fields = (fields,) if isinstance(fields, str) else tuple(fields)
             self._recipe = batch.Recipe(
-                self.dataset, _steps(transform), fields, skip=on_error == "skip", fast=fast
+                self.dataset, flat(transform), fields, skip=on_error == "skip", fast=fast
             )
             self._ranks = Ranks(
                 len(self.order), batch_size, rank or 0, 1 if world_size is None else world_size,
                 drop_last, pad, pairs=self._recipe.chain.pairs,
             )  # fmt: skip
-            _warn_of_local_order(self.dataset, self.order, self._ranks.together)
+            warn_of_local_order(self.dataset, self.order, self._ranks.together)
         except BaseException:
             self.close()
             raise
@@ -270,7 +270,7 @@ class Loader:
 
     def set_epoch(self, epoch: int) -> None:
         """Let the next iteration be this epoch, from its beginning."""
-        self._place, self._begun = place.Place(_at_least(0, epoch, "epoch"), 0), False
+        self._place, self._begun = place.Place(at_least(0, epoch, "epoch"), 0), False
         self.skipped = {}
 
     def digest(self, epoch: int | None = None) -> str:
@@ -281,7 +281,7 @@ class Loader:
         given for damaged samples.
         """
         last = self._place.epoch if self._begun else max(0, self._place.epoch - 1)
-        wanted = last if epoch is None else _at_least(0, epoch, "epoch")
+        wanted = last if epoch is None else at_least(0, epoch, "epoch")
         skipped = dict(self.skipped) if wanted == self._skipped_in else {}
         found = self.order.epoch(self.seed, wanted)
         rows = self.dataset.rows[found.astype(np.int64)] if self.dataset.is_view else found
@@ -400,109 +400,3 @@ def _weakly(method: Callable[[Any], Any], otherwise: Callable[[Any], Any]) -> Ca
 
 def _as_made(made: Batch) -> Any:
     return made
-
-
-def _at_least(least: int, value: int, name: str) -> int:
-    value = operator.index(value)
-    if value < least:
-        raise OptionError(f"{name} {value!r}: wanted at least {least}.")
-    return value
-
-
-def _steps(transform: Callable[..., Any] | Sequence[Any] | None) -> list[Any]:
-    if transform is None:
-        return []
-    return list(transform) if isinstance(transform, (list, tuple)) else [transform]
-
-
-# The order
-
-
-def _order(
-    ds: Dataset,
-    shuffle: bool | str,
-    weights: npt.ArrayLike | None,
-    samples: int | None,
-    block: int | None,
-    mixed: int | None,
-    *,
-    together: int,
-) -> order.Order:
-    """The order that the options ask for."""
-    if not len(ds):
-        raise OptionError(f"{ds.path}: there are no samples to feed.")
-    if (block or mixed) and shuffle != "blocks":
-        raise OptionError("block and mixed are of shuffle='blocks'; leave them out, or say that.")
-    drawn = weights is not None or shuffle == "balanced"
-    if samples is not None and not drawn:
-        raise OptionError("samples is of weights or shuffle='balanced': else an epoch is all.")
-    draws = len(ds) if samples is None else _at_least(1, samples, "samples")
-    if weights is not None:
-        if shuffle is not True:
-            raise OptionError(f"weights and shuffle={shuffle!r}: give one of them.")
-        given = np.array(weights, np.float64)
-        if given.shape != (len(ds),):
-            raise OptionError(f"weights of {given.shape}: wanted one for each of {len(ds):,}.")
-        return order.Weighted(given, draws)
-    if shuffle is True:
-        return order.Shuffled(len(ds))
-    if shuffle is False:
-        return order.InOrder(len(ds))
-    if shuffle == "balanced":
-        return order.Balanced(_classes(ds), draws)
-    if shuffle == "blocks":
-        usual = _usual_blocks(ds, together)
-        return order.Blocks(len(ds), block or usual[0], mixed or usual[1])
-    raise OptionError(f"shuffle {shuffle!r}: wanted True, False, 'blocks' or 'balanced'.")
-
-
-def _classes(ds: Dataset) -> npt.NDArray[np.int64]:
-    labels = ds.labels
-    if labels is None or labels.ndim != 1 or labels.dtype.kind not in "iub":
-        found = "no labels" if labels is None else f"labels of {labels.dtype} {labels.shape}"
-        raise OptionError(
-            f"{ds.path}: {found}; shuffle='balanced' wants one class number a sample. Give weights="
-            " instead."
-        )
-    return labels.astype(np.int64)
-
-
-# Bytes of a block, which a disk reads as fast one after the other as all over the file; and of all
-# blocks that are mixed, which the system's cache shall hold.
-_BLOCK, _MIXED = 1 << 20, 1 << 30
-
-
-def _usual_blocks(ds: Dataset, together: int) -> tuple[int, int]:
-    """Neighbours in a block, and blocks mixed: four times as many as a global batch has samples."""
-    lengths = ds.stored_lengths
-    usual = np.prod([side or 1 for side in ds.shape[1:]]) * ds.dtype.itemsize
-    length = max(1.0, float(usual if lengths is None else lengths[:4096].mean()))
-    per_chunk = ds.per_chunk
-    block = max(1, round(_BLOCK / length / per_chunk)) * per_chunk
-    return block, max(2, min(4 * together, int(_MIXED / (block * length))))
-
-
-# Half as many changes of label between neighbours as there would be in a random order.
-_SORTED = 0.5
-_POOR = 0.9
-
-
-def _warn_of_local_order(ds: Dataset, found: order.Order, together: int) -> None:
-    """Say it where classes stand together in the file, and batches are drawn from near by."""
-    labels = ds.labels
-    if labels is None or labels.ndim != 1 or len(labels) < 2:
-        return
-    local = isinstance(found, order.Blocks)
-    quality = found.quality(together) if isinstance(found, order.Blocks) else 1.0
-    if not local or quality >= _POOR:
-        return
-    _, counts = np.unique(labels, return_counts=True)
-    expected = 1 - float(((counts / len(labels)) ** 2).sum())
-    changes = float((labels[1:] != labels[:-1]).mean())
-    if changes < _SORTED * expected:
-        warnings.warn(
-            f"{ds.path}: classes stand together in the file, and shuffle='blocks' mixes blocks near"
-            f" each other: a batch of {together} is worth {quality * together:.0f} drawn at random."
-            " Use shuffle=True, raise mixed=, or pack with --order shuffled.",
-            stacklevel=3,
-        )

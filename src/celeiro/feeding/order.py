@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from celeiro.errors import OptionError
+from celeiro.feeding.draws import fractions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,8 +35,6 @@ __all__ = ["Balanced", "Blocks", "InOrder", "Order", "Shuffled", "Weighted", "di
 _SHUFFLE, _BLOCKS, _DRAW = 2, 3, 4
 # Numbers that are handled at once where a whole epoch would double the memory.
 _PIECE = 1 << 16
-# Of 53 random bits, so that they are a number 0 ≤ x < 1.
-_UNIT = np.float64(2.0**-53)
 
 
 class Order(Protocol):
@@ -281,6 +280,4 @@ def _permutation(stream: np.random.PCG64, count: int) -> npt.NDArray[np.uint64]:
 
 def _uniform(stream: np.random.PCG64, count: int) -> npt.NDArray[np.float64]:
     """Numbers 0 ≤ x < 1 of 53 random bits."""
-    raw: npt.NDArray[np.uint64] = stream.random_raw(count)
-    drawn: npt.NDArray[np.float64] = (raw >> np.uint64(11)) * _UNIT
-    return drawn
+    return fractions(stream.random_raw(count))

@@ -237,7 +237,7 @@ class Chain:
         return images, labels
 
     def _windows(self, plan: Plan, whose: str) -> list[Window]:
-        if any(isinstance(part, _Strange) for part in self._parts):
+        if self.strange:
             raise OptionError(f"a transform that is not celeiro's does not move {whose}")
         return [part for part in plan.parts if isinstance(part, Window)]
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from celeiro.errors import OptionError
-from celeiro.feeding.transforms.sizes import pair, place
+from celeiro.feeding.transforms.random_crop import RandomCrop
+from celeiro.feeding.transforms.sizes import pair
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,14 +31,13 @@ class Patch:
 
     def move(self, window: Window, u: Sequence[float]) -> Window:
         """Show a part, anywhere."""
-        height, width = pair(self.size, "Patch")
-        below, beside = window.shown[0] - height, window.shown[1] - width
-        if below < 0 or beside < 0:
+        (height, width), (rows, columns) = pair(self.size, "Patch"), window.shown
+        if height > rows or width > columns:
             raise OptionError(
-                f"a patch of {height}x{width} from a picture of {window.shown[0]}x"
-                f"{window.shown[1]}: give Patch a smaller size, or put Resize before it"
+                f"a patch of {height}x{width} from a picture of {rows}x{columns}: give Patch a "
+                "smaller size, or put Resize before it"
             )
-        return window.crop(place(u[0], below), place(u[1], beside), height, width)
+        return RandomCrop(self.size).move(window, u)
 
     def size_after(self, size: Size | None) -> Size | None:
         """The wanted size."""
