@@ -56,7 +56,6 @@ PAIRS = {
                          "hf datasets", "lmdb", "lmdb, simplejpeg", "ffcv jpeg", "dali"],
         "celeiro pixels": ["h5py", "ffcv raw"],
         "celeiro memory": ["ffcv raw"],
-        "celeiro map": ["h5py", "ffcv raw"],
     },
     "augmented": {
         "celeiro": ["bare simplejpeg", "torchvision", "ffcv", "ffcv, channels last", "dali"],

@@ -40,11 +40,6 @@ def feed_memory(made: Path) -> Iterator[Any]:
     return feed(made, cache="memory")
 
 
-def feed_map(made: Path) -> Iterator[Any]:
-    """The same with the file mapped, as FFCV has it."""
-    return feed(made, cache="map")
-
-
 def augment(fast: bool) -> Callable[[Path], Iterator[Any]]:
     """The usual chain."""
 
@@ -72,7 +67,6 @@ UINT8 = {
     "celeiro jpeg": Contender(feed, *JPEG),
     "celeiro pixels": Contender(feed, *PIXELS),
     "celeiro memory": Contender(feed_memory, *PIXELS),
-    "celeiro map": Contender(feed_map, *PIXELS),
 }
 AUGMENTED = {
     "celeiro": Contender(augment(fast=False), *ENCODED),

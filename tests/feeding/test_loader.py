@@ -926,7 +926,7 @@ print(sum(len(images) for images, _ in loader))
 def test_closing_the_dataset_after_a_whole_epoch_is_quiet(
     file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for cache in (None, "memory", "map"):
+    for cache in (None, "memory"):
         with celeiro.open(file, cache=cache) as ds:
             loader = Loader(ds, 10)
             assert len(epoch(loader)) == COUNT

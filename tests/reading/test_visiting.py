@@ -31,7 +31,7 @@ def visited(ds: celeiro.Dataset, wanted: Any, parts: Any = None) -> dict[int, An
     return found
 
 
-@pytest.mark.parametrize("cache", [None, "memory", "map"])
+@pytest.mark.parametrize("cache", [None, "memory"])
 def test_visited_samples_are_those_that_are_read(path: Path, cache: Any) -> None:
     with celeiro.open(path, cache=cache) as ds:
         if ds.cache is not None:
@@ -42,25 +42,6 @@ def test_visited_samples_are_those_that_are_read(path: Path, cache: Any) -> None
             for at, image in enumerate(view.read(WANTED)):
                 np.testing.assert_array_equal(found[at][0], image, strict=True)
                 assert found[at][1] == 1
-
-
-def test_a_mapped_file_is_read_as_any_other(path: Path) -> None:
-    with celeiro.open(path, cache="map") as ds, celeiro.open(path) as plain:
-        for found, wanted in zip(ds.read(WANTED), plain.read(WANTED), strict=True):
-            np.testing.assert_array_equal(found, wanted, strict=True)
-        again = pickle.loads(pickle.dumps(ds))
-        np.testing.assert_array_equal(again[3][0], plain[3][0])
-        assert repr(again.cache) == "<Map of 0 MB>"
-        again.close()
-    with pytest.raises(FormatError, match="closed"):
-        ds.read([0])
-
-
-def test_a_mapped_file_that_was_written_to_is_an_error(path: Path) -> None:
-    with celeiro.open(path, cache="map") as ds:
-        os.utime(path, (1, 1))
-        with pytest.raises(ChangedError):
-            ds.read([0])
 
 
 def test_a_part_of_a_picture_is_its_top(packed: dict[str, Path]) -> None:

@@ -26,7 +26,6 @@ from celeiro.reading.belief import Belief
 from celeiro.reading.cache import Cache
 from celeiro.reading.columns import Fields, Lazy, Texts, at_rows, numbers, taken
 from celeiro.reading.layouts import Way
-from celeiro.reading.mapped import Map
 from celeiro.reading.opening import open_contents
 from celeiro.reading.samples.rows import RowSamples
 from celeiro.reading.samples.visiting import visit
@@ -58,7 +57,7 @@ def open(
     *,
     labels: str | npt.ArrayLike | None = None,
     color: Literal["RGB", "BGR", "GRAY"] | None = None,
-    cache: Literal["memory", "map"] | None = None,
+    cache: Literal["memory"] | None = None,
     verify: bool | None = None,
     workers: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
@@ -79,9 +78,7 @@ def open(
         ``"GRAY"`` is for picture files (store ``encoded``).
     cache
         ``"memory"`` holds the stored bytes in memory where they fit: pixels, or JPEGs. They are
-        loaded in the background, and shared with processes that are forked afterwards. ``"map"``
-        maps the file: rows that the system's cache has are copied twice as fast, and the process
-        crashes (SIGBUS) if another program cuts the file short meanwhile.
+        loaded in the background, and shared with processes that are forked afterwards.
     verify
         By default samples of ``jpeg``, ``lossless`` and ``encoded`` are checked against their
         CRC-32C whenever they are read. True checks ``pixels`` too (20 µs for 196 KB); False checks
@@ -112,8 +109,8 @@ def open(
     ((8, 8, 3), 1)
     >>> folder.cleanup()
     """
-    if cache not in (None, *_CACHES):
-        raise OptionError(f"cache {cache!r}: wanted 'memory', 'map' or None.")
+    if cache not in (None, "memory"):
+        raise OptionError(f"cache {cache!r}: wanted 'memory' or None.")
     if color not in (None, "RGB", "BGR", "GRAY"):
         raise OptionError(f"color {color!r}: wanted 'RGB', 'BGR', 'GRAY' or None.")
     if workers is not None and workers < 1:
@@ -123,9 +120,6 @@ def open(
         "workers": workers,
     }  # fmt: skip
     return Dataset(_Opened(Path(os.path.abspath(os.fsdecode(path))), options, on_progress))
-
-
-_CACHES: dict[str | None, type[Cache | Map]] = {"memory": Cache, "map": Map}
 
 
 class _Opened:
@@ -147,8 +141,7 @@ class _Opened:
             raise FormatError(
                 f"{path}: cannot be read ({error.strerror}). Give the name of an HDF5 file."
             ) from error
-        kind = _CACHES.get(options["cache"])
-        self.cache = None if kind is None else kind(self.file)
+        self.cache = Cache(self.file) if options["cache"] == "memory" else None
         source: Source = FileSource(self.file) if self.cache is None else self.cache
         self.contents: Contents = open_contents(
             path,
@@ -260,6 +253,11 @@ class Dataset:
         return self._opened.contents.samples.dtype
 
     @property
+    def stored_dtype(self) -> str:
+        """Name of their type in the file: ``bfloat16``, given as float32; else that of `dtype`."""
+        return getattr(self._opened.contents.samples, "stored_dtype", str(self.dtype))
+
+    @property
     def color(self) -> str:
         """Order of the channels: RGB, BGR or GRAY; empty where it is not known."""
         return self._opened.contents.color
@@ -349,8 +347,8 @@ class Dataset:
         return self._opened.contents.provenance
 
     @property
-    def cache(self) -> Cache | Map | None:
-        """What is held in memory, or mapped into it; None without ``cache=``."""
+    def cache(self) -> Cache | None:
+        """What is held in memory; None without ``cache=``."""
         return self._opened.cache
 
     # Samples

@@ -30,8 +30,8 @@ LIBRARY = library.beside(__file__, "fetch")
 FOUND, LATE, DAMAGED = range(3)
 
 # Of the struct `Job` in fetch.c; raised with every change there.
-_VERSION = 1
-_JOB = struct.Struct("@qP2q6Pq")
+_VERSION = 2
+_JOB = struct.Struct("@qP3q6Pq")
 
 
 class Pieces(NamedTuple):
@@ -57,10 +57,23 @@ class Pieces(NamedTuple):
 class Map:
     """A file's bytes in our address space, for `fetch` alone: nothing else may look at them."""
 
+    held = False
+    """Whether it is memory that cannot go; a file may be cut short."""
+
     def __init__(self, fd: int, size: int) -> None:
         self.size = size
         self._held = mmap.mmap(fd, size, access=mmap.ACCESS_READ)
         self.address = address_of(np.frombuffer(self._held, np.uint8))
+
+
+class Held:
+    """Memory that is copied from as if it was a mapped file; who calls keeps it."""
+
+    held = True
+
+    def __init__(self, data: npt.NDArray[np.uint8]) -> None:
+        self.size = len(data)
+        self.address = address_of(data)
 
 
 def address_of(array: npt.NDArray[Any]) -> int:
@@ -86,7 +99,7 @@ def compiled() -> Any:
 def fetch(
     function: ctypes._NamedFuncPointer,
     fd: int,
-    held: Map | None,
+    memory: Map | Held | None,
     pieces: Pieces,
     room: npt.NDArray[np.uint8],
     places: npt.NDArray[np.int64],
@@ -110,7 +123,7 @@ def fetch(
     offsets, lengths, places = (_plain(a, np.int64) for a in (*pieces[:2], places))
     crcs = None if pieces.crcs is None else _plain(pieces.crcs, np.uint32)
     job = _JOB.pack(
-        fd, 0 if held is None else held.address, 0 if held is None else held.size,
+        fd, *((0, 0, False) if memory is None else (memory.address, memory.size, memory.held)),
         getattr(os, "RWF_NOWAIT", 0), address_of(offsets), address_of(lengths), address_of(places),
         0 if crcs is None else address_of(crcs), address_of(room), address_of(found), count,
     )  # fmt: skip

@@ -8,6 +8,7 @@ import numpy as np
 
 from celeiro.reading import source, threads
 from celeiro.reading.samples.checksums import check, checked_bytes, damaged
+from celeiro.storage import fetch
 from celeiro.storage.coalesce import runs
 from celeiro.storage.fetch import Pieces
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 # Neighbours are read together up to so many bytes, so that threads still share a batch in order.
 _MOST_TOGETHER = 4 << 20
+# Rows of so many bytes are copied past the processor's cache, which a batch of them would flush.
+_LARGE = 128 << 10
 
 
 class RowSamples:
@@ -141,8 +144,16 @@ class RowSamples:
     def _take(
         self, kept: npt.NDArray[Any], indices: npt.NDArray[np.int64], out: npt.NDArray[Any]
     ) -> None:
-        """Out of memory: one call of NumPy, without the GIL ("raise" would copy twice)."""
-        np.take(kept, indices, axis=0, out=out, mode="clip")
+        """Out of memory: one call without the GIL."""
+        length = self._rows.length
+        function = fetch.compiled() if length >= _LARGE and len(indices) > 1 else None
+        if function is None:
+            np.take(kept, indices, axis=0, out=out, mode="clip")  # "raise" would copy twice
+        else:
+            lengths, places = np.full(len(indices), length), np.arange(len(indices)) * length
+            pieces = Pieces(indices * length, lengths)
+            held = fetch.Held(kept.reshape(-1))
+            fetch.fetch(function, -1, held, pieces, out.reshape(-1), places)
         if self._crcs is not None:
             self._check(indices, out.reshape(-1).view(np.uint8).data)
 

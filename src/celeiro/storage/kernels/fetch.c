@@ -29,6 +29,7 @@ typedef struct {
     int64_t fd;
     const uint8_t *map;     /* the file from its first byte on, or NULL */
     int64_t mapped;         /* bytes of it */
+    int64_t held;           /* `map` is no file's, but memory that cannot go: nothing is asked */
     int64_t no_wait;        /* flag of preadv2 for what is in the system's cache alone, or 0 */
     const int64_t *offsets; /* in the file */
     const int64_t *lengths;
@@ -281,7 +282,9 @@ static int fetch_piece(const Job *job, int64_t at, int map)
         return job->crcs && job->crcs[at] ? DAMAGED : FOUND; /* the checksum of nothing is 0 */
     uint8_t *to = job->room + job->places[at];
     int state = FOUND;
-    if (!map || length < LARGE || offset + length > job->mapped)
+    if (job->held)
+        copy_past_cache(to, job->map + offset, length);
+    else if (!map || length < LARGE || offset + length > job->mapped)
         state = read_piece(job, to, offset, length);
     else {
         int there = is_there(job, offset, length);
@@ -301,7 +304,7 @@ static int fetch_piece(const Job *job, int64_t at, int map)
 int64_t celeiro_fetch(const Job *job)
 {
     int64_t others = 0;
-    int map = job->map && job->no_wait && is_ours();
+    int map = job->map && job->no_wait && !job->held && is_ours();
     for (int64_t at = 0; at < job->count; at++) {
         int state = fetch_piece(job, at, map);
         job->found[at] = (uint8_t)state;
@@ -317,5 +320,5 @@ int celeiro_fetch_version(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, prepare);
-    return 1;
+    return 2;
 }
