@@ -65,7 +65,7 @@ sides = st.integers(1, 70)
 moves = st.lists(
     st.one_of(
         st.just(("hflip",)),
-        st.tuples(st.just("resize"), st.integers(1, 60), st.integers(1, 60)),
+        st.tuples(st.sampled_from(["resize", "cubic"]), st.integers(1, 60), st.integers(1, 60)),
         st.tuples(
             st.just("crop"), st.integers(-4, 30), st.integers(-4, 30), sides, sides, st.just(9)
         ),
@@ -77,7 +77,8 @@ moves = st.lists(
 def window_of(height, width, moves):
     window = Window.whole(height, width)
     for name, *arguments in moves:
-        window = getattr(window, name)(*arguments)
+        cubic = {"cubic": True} if name == "cubic" else {}
+        window = getattr(window, "resize" if cubic else name)(*arguments, **cubic)
     return window
 
 
@@ -151,6 +152,45 @@ def test_a_resize_is_at_most_one_level_from_pillow(height, width, rows, columns,
     ours = resample(image, Window.whole(height, width).resize(rows, columns))
     pillow = Image.fromarray(image).resize((columns, rows), Image.Resampling.BILINEAR)
     assert np.abs(ours.astype(int) - np.asarray(pillow)).max() <= 1
+
+
+@given(sides, sides, sides, sides, st.integers(0, 9))
+@settings(max_examples=60)
+def test_a_cubic_resize_is_at_most_one_level_from_pillow(height, width, rows, columns, seed):
+    # Of levels that it cannot throw beyond 0-255: Pillow cuts them after each of the two axes.
+    image = 64 + noise(height, width, 3, seed=seed) // 2
+    ours = resample(image, Window.whole(height, width).resize(rows, columns, cubic=True))
+    pillow = Image.fromarray(image).resize((columns, rows), Image.Resampling.BICUBIC)
+    assert np.abs(ours.astype(int) - np.asarray(pillow)).max() <= 1
+
+
+@pytest.mark.parametrize("size", [(40, 50), (224, 224), (89, 200), (7, 3)])
+def test_a_cubic_resize_is_half_a_level_from_torchvisions_floats(v2, size):
+    import torch
+
+    image = noise(90, 130, 3)
+    image[20:40] = 255
+    image[:, 60:90] = 0
+    tensor = torch.from_numpy(image).permute(2, 0, 1).float()
+    cubic = v2.InterpolationMode.BICUBIC
+    exact = v2.functional.resize(tensor, list(size), interpolation=cubic).permute(1, 2, 0)
+    ours = resample(image, Window.whole(90, 130).resize(*size, cubic=True)).astype(float)
+    assert np.abs(ours - exact.numpy().clip(0, 255)).max() <= 0.5 + 1e-2
+    floats = resample(image.astype("f4"), Window.whole(90, 130).resize(*size, cubic=True))
+    assert np.abs(floats - exact.numpy()).max() <= 1e-2  # its weights are float32
+
+
+@pytest.mark.parametrize("size", [(4, 4), (24, 24), (9, 9)])
+def test_a_cubic_resize_keeps_to_0_and_255(size, by_numpy):
+    # Edges from black to white, each of which it throws over on both sides.
+    rows, columns = np.indices((16, 16)) // 4 % 2
+    image = (255 * (rows ^ columns)).astype(np.uint8)[..., np.newaxis].repeat(3, 2)
+    table = Table(np.tile(np.arange(256, dtype=np.float32), (3, 1)))
+    window = Window.whole(16, 16).resize(*size, cubic=True)
+    shown = resample(image, window, table=table)
+    assert shown.min() >= 0
+    assert shown.max() <= 255
+    assert np.array_equal(shown, by_numpy(image, window, table=table))
 
 
 def test_a_resize_is_at_most_one_level_from_torchvision_and_half_one_from_its_floats(v2):

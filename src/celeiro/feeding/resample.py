@@ -1,6 +1,6 @@
 """The one pass over the pixels: crop, resize, flip, look up and lay out.
 
-    levels = triangle filter of the window's box    (as Pillow and torchvision: antialiased)
+    levels = triangle or cubic filter of the box    (as Pillow and torchvision: antialiased)
     result = table[channel][level], as (H, W, C) or (C, H, W), into the batch's own memory
 
 The invariant: the compiled kernel (kernels/resample.c) and the NumPy that stands in where no
@@ -10,17 +10,15 @@ compiler was give the same bits. Both work in float32, and sum in the same order
 from __future__ import annotations
 
 import ctypes
-import logging
-import os
 import struct
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from celeiro.errors import OptionError
+from celeiro.storage import library
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -29,34 +27,25 @@ if TYPE_CHECKING:
 
 __all__ = ["LIBRARY", "Table", "compiled", "nearest", "resample", "rows_needed"]
 
-_logger = logging.getLogger(__name__)
-
-LIBRARY = Path(__file__).with_name("_resample.dll" if os.name == "nt" else "_resample.so")
+LIBRARY = library.beside(__file__, "resample")
 """Where the build hook (hatch_build.py) puts the compiled kernel."""
 
 # Of the struct `Job` in resample.c; raised with every change there.
-_VERSION = 1
-_JOB = struct.Struct("@3P4q4d11q")
+_VERSION = 2
+_JOB = struct.Struct("@3P4q4d12q")
 _BYTES = np.dtype(np.uint8)
 
 
 @cache
 def compiled() -> Any:
     """The kernel's function; None where it was not built, which the log says once."""
-    try:
-        library = ctypes.CDLL(str(LIBRARY))
-        if library.celeiro_resample_version() != _VERSION:
-            raise OSError(f"{LIBRARY.name} is of another release")
-    except (OSError, AttributeError) as error:
-        _logger.warning(
-            "pictures are resized by NumPy, some 40 times slower: %s. To build the kernel, "
-            "install a C compiler (gcc or clang) and reinstall celeiro from its source",
-            error,
-        )
-        return None
-    function = library.celeiro_resample
-    function.argtypes = [ctypes.c_char_p]
-    function.restype = ctypes.c_int
+    function = library.function(
+        LIBRARY, "celeiro_resample", _VERSION,
+        without="pictures are resized by NumPy, some 40 times slower",
+    )  # fmt: skip
+    if function is not None:
+        function.argtypes = [ctypes.c_char_p]
+        function.restype = ctypes.c_int
     return function
 
 
@@ -224,7 +213,8 @@ def rows_needed(window: Window) -> int:
         return top + last + 1
     scale = height / window.grid[0]
     # As `_taps` has it.
-    return min(top + int((last + 0.5) * scale + max(scale, 1.0) + 0.5), top + height)
+    reach = max(scale, 1.0) * (2 if window.cubic else 1)
+    return min(top + int((last + 0.5) * scale + reach + 0.5), top + height)
 
 
 def _fill(out: npt.NDArray[Any], fill: Fill, table: Table | None, *, chw: bool) -> None:
@@ -280,6 +270,7 @@ def _by_kernel(
         item,
         window.mirror,
         window.flip,
+        window.cubic,
     )
     if function(job):
         raise MemoryError(f"no memory to resize a picture of {image.shape} to {window.grid}")
@@ -305,23 +296,40 @@ class _Taps:
 
 
 def _taps(
-    start: float, length: float, pixels: int, grid: int, first: int, wanted: int, dtype: Any
+    start: float,
+    length: float,
+    pixels: int,
+    grid: int,
+    first: int,
+    wanted: int,
+    dtype: Any,
+    *,
+    cubic: bool,
 ) -> _Taps:
-    """The triangle filter, as `taps_init` in resample.c."""
+    """The filter, as `taps_init` in resample.c."""
     scale = length / grid
-    reach = max(scale, 1.0)
-    inverse = 1 / reach
+    wide = max(scale, 1.0)
+    inverse = 1 / wide
+    reach = 2 * wide if cubic else wide
     centre = start + (np.arange(first, first + wanted) + 0.5) * scale
     begin = np.maximum(centre - reach + 0.5, 0).astype(np.int64)
     end = np.minimum((centre + reach + 0.5).astype(np.int64), pixels)
     most = max(int((end - begin).max()), 1)
     numbers = begin + np.arange(most)[:, np.newaxis]
-    weights = np.maximum(1 - np.abs((numbers - centre + 0.5) * inverse), 0)
+    far = np.abs((numbers - centre + 0.5) * inverse)
+    weights = _cubic(far) if cubic else np.maximum(1 - far, 0)
     weights[numbers >= end] = 0
     total = np.zeros(wanted)
     for row in weights:  # in this order: `sum` pairs them
         total += row
     return _Taps(np.minimum(numbers, pixels - 1), (weights / total).astype(dtype))
+
+
+def _cubic(far: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The filter of Keys with a = -1/2, as Pillow has it."""
+    near = (1.5 * far - 2.5) * far * far + 1
+    further = (((far - 5) * far + 8) * far - 4) * -0.5
+    return np.where(far < 1, near, np.where(far < 2, further, 0))
 
 
 def _by_numpy(
@@ -342,8 +350,9 @@ def _by_numpy(
         shown = used[y : y + part.height, x : x + part.width]
     else:
         dtype = _sums(used.dtype)
-        down = _taps(top, height, part.rows, grid[0], part.y, part.height, dtype)
-        across = _taps(left, width, part.columns, grid[1], part.x, part.width, dtype)
+        cubic = window.cubic
+        down = _taps(top, height, part.rows, grid[0], part.y, part.height, dtype, cubic=cubic)
+        across = _taps(left, width, part.columns, grid[1], part.x, part.width, dtype, cubic=cubic)
         shown = _rounded(_filtered(used, down, across), used)
     if window.flip:
         shown = shown[:, ::-1]
@@ -385,7 +394,7 @@ def _rounded(sums: npt.NDArray[Any], used: npt.NDArray[Any]) -> npt.NDArray[Any]
     if dtype.kind == "b":
         result = sums >= 1  # half of it, and more
     elif dtype == _BYTES:  # as resample.c
-        result = np.minimum(sums, np.float32(255.5)).astype(np.uint8)
+        result = np.clip(sums, np.float32(0), np.float32(255.5)).astype(np.uint8)
     else:
         limits = np.iinfo(dtype)
         # The largest whole number of 64 bits has no float64 of its own: the next one below.

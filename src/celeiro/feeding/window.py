@@ -61,6 +61,9 @@ class Window(NamedTuple):  # rather than a frozen dataclass: four are made a sam
     before: Window | None = None
     """The window whose result is this one's source: two resizes are two passes."""
 
+    cubic: bool = False
+    """Whether the box is resized by the cubic filter rather than by the triangle."""
+
     @classmethod
     def whole(cls, height: int, width: int, before: Window | None = None) -> Window:
         """All of a picture, as it is."""
@@ -92,15 +95,15 @@ class Window(NamedTuple):  # rather than a frozen dataclass: four are made a sam
             return self._snug()._cut(top, left, height, width, fill)
         return self._cut(top, left, height, width, self.fill)
 
-    def resize(self, height: int, width: int) -> Window:
-        """Bring what is shown to another size."""
+    def resize(self, height: int, width: int, *, cubic: bool = False) -> Window:
+        """Bring what is shown to another size, by the triangle or the cubic filter."""
         if (height, width) == self.shown:
             return self
         if self.resized or self.padded:
-            return Window.whole(*self.shown, before=self).resize(height, width)
+            return Window.whole(*self.shown, before=self).resize(height, width, cubic=cubic)
         size = (height, width)
         box = self._shown_box()
-        return Window(self.source, box, size, (0, 0), size, self.flip, False, 0, self.before)
+        return Window(self.source, box, size, (0, 0), size, self.flip, False, 0, self.before, cubic)
 
     def hflip(self) -> Window:
         """Mirror what is shown, left to right."""
@@ -114,6 +117,7 @@ class Window(NamedTuple):  # rather than a frozen dataclass: four are made a sam
             not self.flip,
             self.fill,
             self.before,
+            self.cubic,
         )
 
     def move_boxes(self, boxes: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -160,6 +164,7 @@ class Window(NamedTuple):  # rather than a frozen dataclass: four are made a sam
             self.flip,
             fill,
             self.before,
+            self.cubic,
         )
 
     def _snug(self) -> Window:

@@ -206,3 +206,12 @@ def test_the_size_of_the_result_is_known_beforehand(move, known, unknown):
     assert move.size_after((30, 60)) == known
     assert move.size_after(None) == unknown
     assert move.move(Window.whole(30, 60), [0.5] * move.draws).shown == known
+
+
+def test_resize_by_the_cubic_filter_is_another_window():
+    plain, cubic = Resize(20), Resize(20, interpolation="bicubic")
+    window = Window.whole(40, 60)
+    assert cubic.move(window, ()) == plain.move(window, ())._replace(cubic=True)
+    assert CenterCrop(10).move(cubic.move(window, ()), ()).cubic
+    with pytest.raises(OptionError, match="wanted 'bilinear' or 'bicubic'"):
+        Resize(20, interpolation="lanczos")

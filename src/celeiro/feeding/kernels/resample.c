@@ -1,6 +1,6 @@
 /* Crop, resize, flip, look up and lay out one uint8 picture in a single pass.
  *
- * The filter is the antialiased triangle of Pillow and torchvision. The order of every sum is
+ * The filter is the antialiased triangle of Pillow and torchvision, or their cubic. The order of every sum is
  * fixed (tap 0 first) and nothing is contracted, so that resample.py's NumPy gives the same bits.
  *
  * Four rows of the result go together, interleaved: one vector holds a value of each of them.
@@ -54,6 +54,7 @@ typedef struct {
     int64_t item;          /* bytes of one value: 1, 2, 4, 8 */
     int64_t mirror;        /* the columns are mirrored before they are resized */
     int64_t flip;          /* ... and afterwards */
+    int64_t cubic;         /* rather than the triangle */
 } Job;
 
 typedef struct {
@@ -63,11 +64,18 @@ typedef struct {
     int64_t room;
 } Taps;
 
-int celeiro_resample_version(void) { return 1; }
+int celeiro_resample_version(void) { return 2; }
+
+/* Of Keys, a = -1/2; 0 <= far. */
+static double cubic_weight(double far) {
+    if (far < 1) return (1.5 * far - 2.5) * far * far + 1;
+    return far < 2 ? (((far - 5) * far + 8) * far - 4) * -0.5 : 0;
+}
 
 static int taps_init(Taps *taps, double start, double length, int64_t pixels, int64_t grid,
-                     int64_t first, int64_t wanted) {
-    double scale = length / (double)grid, reach = scale < 1 ? 1 : scale, inverse = 1 / reach;
+                     int64_t first, int64_t wanted, int cubic) {
+    double scale = length / (double)grid, wide = scale < 1 ? 1 : scale, inverse = 1 / wide;
+    double reach = cubic ? 2 * wide : wide;
     taps->room = (int64_t)(2 * reach) + 3;
     taps->count = 1;
     taps->start = malloc(sizeof(int64_t) * wanted);
@@ -84,7 +92,7 @@ static int taps_init(Taps *taps, double start, double length, int64_t pixels, in
         for (int64_t k = 0; k < to - from; k++) {
             double far = ((double)(from + k) - centre + 0.5) * inverse;
             if (far < 0) far = -far;
-            w[k] = far < 1 ? 1 - far : 0;
+            w[k] = cubic ? cubic_weight(far) : far < 1 ? 1 - far : 0;
             sum += w[k];
         }
         int64_t last = 0;
@@ -134,13 +142,16 @@ EACH_PROCESSOR static void down(const uint8_t *const *row, const float *weight, 
     }
 }
 
-/* Sums exceed 255 by their rounding alone, which only thousands of taps can make another level:
- * the few that are across with at most MANY down (by 0.03) need no cap. */
+/* Sums of the triangle exceed 255 by their rounding alone, which only thousands of taps can make
+ * another level: the few that are across with at most MANY down (by 0.03) need no cap. Those of the
+ * cubic leave 0-255 at every edge. */
 enum { MANY = 2000 };
 #define CAPPED(SUM, INTS)                                                                          \
     if (capped) {                                                                                  \
         INTS over = SUM > 255.5f;                                                                  \
         SUM = (__typeof__(SUM))(((INTS)SUM & ~over) | ((INTS)((__typeof__(SUM)){0} + 255.5f) & over));        \
+        INTS under = SUM < 0.0f;                                                                   \
+        SUM = (__typeof__(SUM))((INTS)SUM & ~under);                                               \
     }
 
 /* Three channels are twelve floats: a vector of eight and one of four. */
@@ -186,9 +197,10 @@ INLINE void across_any(const float *band, const Taps *taps, int64_t count, int c
 }
 
 EACH_PROCESSOR static void across(const float *band, const Taps *taps, int64_t taps_down,
-                                  int64_t channels, int64_t wanted, int32_t *levels) {
+                                  int64_t channels, int64_t wanted, int cubic,
+                                  int32_t *levels) {
     int64_t count = taps->count;
-    int capped = count > 5 || taps_down > MANY;
+    int capped = count > 5 || taps_down > MANY || cubic;
     if (channels == 1 && capped) { across_any(band, taps, count, 1, 1, wanted, levels); return; }
     if (channels == 1) { across_any(band, taps, count, 0, 1, wanted, levels); return; }
     if (channels != 3) { across_any(band, taps, count, capped, channels, wanted, levels); return; }
@@ -271,6 +283,7 @@ static void narrow(Job *job, Taps *taps) {
 
 static int resized(const Job *job, Taps *down_taps, Taps *across_taps) {
     int64_t channels = job->channels, n = job->columns * channels, taps = down_taps->count;
+    int cubic = job->cubic != 0;
     /* The taps that weigh nothing, and the fourth lane, reach past the last column. */
     size_t band_size = sizeof(float) * 4 * (n + (across_taps->count + 1) * channels + 4);
     f4 *band = NULL;
@@ -292,7 +305,7 @@ static int resized(const Job *job, Taps *down_taps, Taps *across_taps) {
         }
         down(row, weight, taps, n, (float *)band);
         if (job->mirror) mirror(band, job->columns, channels);
-        across((float *)band, across_taps, taps, channels, job->out_columns, levels);
+        across((float *)band, across_taps, taps, channels, job->out_columns, cubic, levels);
         for (int r = 0; r < ROWS && y + r < job->out_rows; r++)
             store_levels(job, levels + r, channels * 4, 4, job->out + (y + r) * job->out_row);
     }
@@ -316,10 +329,11 @@ int celeiro_resample(const Job *job) {
     }
     Taps rows = {0}, columns = {0};
     Job part = *job;
+    int cubic = job->cubic != 0;
     int bad = taps_init(&rows, job->top, job->height, job->rows, job->grid_rows, job->y,
-                        job->out_rows) ||
+                        job->out_rows, cubic) ||
               taps_init(&columns, job->left, job->width, job->columns, job->grid_columns, job->x,
-                        job->out_columns);
+                        job->out_columns, cubic);
     if (!bad) {
         narrow(&part, &columns);
         bad = resized(&part, &rows, &columns);
