@@ -100,6 +100,28 @@ def test_a_mapped_file_that_is_cut_short_is_told_and_not_a_crash(tmp_path: Path)
     os.close(cut)
 
 
+@needs_kernel
+@needs_map
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="no /proc")
+def test_what_was_looked_at_does_not_stay_in_our_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def resident() -> int:
+        with open("/proc/self/status") as lines:
+            return next(int(line.split()[1]) << 10 for line in lines if "RssFile" in line)
+
+    monkeypatch.setattr(fetch, "_MOST_LOOKED_AT", 4 << 20)
+    data = np.random.default_rng(0).bytes(64 << 20)
+    (tmp_path / "data").write_bytes(data)
+    fd = os.open(tmp_path / "data", os.O_RDONLY)
+    held, before = Map(fd, len(data)), resident()
+    for at in range(0, len(data), 1 << 20):
+        pieces = Pieces(np.arange(5) * 200_000 + at, np.full(5, 200_000))
+        assert states(fd, held, pieces) == ([FOUND] * 5, data[at : at + 1_000_000])
+    assert resident() - before < 24 << 20
+    os.close(fd)
+
+
 _OF_OTHERS = """
 import faulthandler, mmap, os, sys
 import numpy as np

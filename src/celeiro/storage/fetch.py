@@ -31,6 +31,8 @@ FOUND, LATE, DAMAGED = range(3)
 
 # Of the struct `Job` in fetch.c; raised with every change there.
 _VERSION = 2
+# Bytes of a mapped file that count as memory of the process, at most.
+_MOST_LOOKED_AT = 1 << 30
 _JOB = struct.Struct("@qP3q6Pq")
 
 
@@ -62,8 +64,20 @@ class Map:
 
     def __init__(self, fd: int, size: int) -> None:
         self.size = size
+        self._looked_at = 0
         self._held = mmap.mmap(fd, size, access=mmap.ACCESS_READ)
         self.address = address_of(np.frombuffer(self._held, np.uint8))
+
+    def note(self, size: int) -> None:
+        """So many bytes more were looked at: now and then, the process lets go of all of them.
+
+        They stay in the system's cache, and are found there again at 1 µs for 64 KB. But they count
+        as memory of the process, and somebody may wonder at it.
+        """
+        self._looked_at += size
+        if self._looked_at > _MOST_LOOKED_AT:
+            self._looked_at = 0
+            self._held.madvise(mmap.MADV_DONTNEED)
 
 
 class Held:
@@ -127,7 +141,10 @@ def fetch(
         getattr(os, "RWF_NOWAIT", 0), address_of(offsets), address_of(lengths), address_of(places),
         0 if crcs is None else address_of(crcs), address_of(room), address_of(found), count,
     )  # fmt: skip
-    return found if function(job) else None
+    others = function(job)
+    if isinstance(memory, Map):
+        memory.note(int(lengths.sum()))
+    return found if others else None
 
 
 def _plain(array: npt.NDArray[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]:

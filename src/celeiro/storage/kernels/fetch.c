@@ -172,8 +172,9 @@ static void choose_crc(void) {}
 static void copy_past_cache(uint8_t *to, const uint8_t *from, int64_t size) { memcpy(to, from, (size_t)size); }
 #endif
 
-/* Pieces below this are read: a call is then no slower than a copy, and needs no guard. */
-enum { LARGE = 128 << 10 };
+/* Pieces below this are read: a call is then no slower than a copy, and needs no guard. So are those
+ * above: whoever reads a file through would find all of it counted as memory of the process. */
+enum { LARGE = 128 << 10, HUGE = 1 << 20 };
 
 /* The guard. */
 
@@ -284,7 +285,7 @@ static int fetch_piece(const Job *job, int64_t at, int map)
     int state = FOUND;
     if (job->held)
         copy_past_cache(to, job->map + offset, length);
-    else if (!map || length < LARGE || offset + length > job->mapped)
+    else if (!map || length < LARGE || length > HUGE || offset + length > job->mapped)
         state = read_piece(job, to, offset, length);
     else {
         int there = is_there(job, offset, length);
