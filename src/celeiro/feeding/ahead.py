@@ -243,7 +243,9 @@ class _Crew(Generic[T]):
             spans = []
         else:
             found.job, found.left = job, job.count
-            spans = list(threads.spans(job.count, self._workers, job.least))
+            # The first batch is waited for. Of the others none is: who ends early begins the next.
+            least = job.least if number == 0 else max(job.least, job.count // (4 * self._workers))
+            spans = list(threads.spans(job.count, self._workers, least))
             if not spans:
                 self._finish(found)
         with self._changed:

@@ -212,6 +212,15 @@ class ChunkCodec:
                 "the file is damaged."
             )
 
+    def fill_all(self, data: Sequence[Data], room: Sequence[compressors.Room]) -> bool:
+        """As `fill` of each, where that is one call of a codec; False where it is not, or fails.
+
+        What `room` then holds is undefined: `fill` says which is damaged.
+        """
+        if len(self.filters) != 1 or self.filters[0].number != Number.JPEG:
+            return False
+        return filters.decode_pictures(data, self.shape[1:], room)
+
     def _room(self, out: npt.NDArray[Any]) -> compressors.Room:
         """The bytes of `out`; the libraries below would write to read-only memory."""
         if out.shape != self.shape or out.dtype != self.dtype:

@@ -177,7 +177,29 @@ def decode_picture(
         raise FormatError(f"the chunk holds a JPEG of {image.shape}, not {shape}")
 
 
-_plain_headers: dict[tuple[int, int, int], bytes] = {}
+def decode_pictures(
+    data: Sequence[Any], shape: tuple[int, ...], pixels: Sequence[npt.NDArray[np.uint8]]
+) -> bool:
+    """As `decode_picture` of each, where all begin like the last one of this shape.
+
+    False where one does not, or does not decode. Nothing runs between two pictures but libjpeg.
+    """
+    known = _plain_headers.get(shape)
+    if known is None or any(bytes(one[: len(known)]) != known for one in data):
+        return False
+    decode = _TO_GREY if shape[2] == 1 else _TO_RGB
+    try:
+        images = [decode(one, buffer=room) for one, room in zip(data, pixels, strict=True)]
+    except ValueError:
+        return False
+    return all(image.shape == shape for image in images)
+
+
+_EXACTLY = {"fastdct": False, "fastupsample": False, "strict": True}
+_TO_RGB = functools.partial(simplejpeg.decode_jpeg, colorspace="RGB", **_EXACTLY)
+_TO_GREY = functools.partial(simplejpeg.decode_jpeg, colorspace="GRAY", **_EXACTLY)
+
+_plain_headers: dict[tuple[int, ...], bytes] = {}
 """By shape, the beginning of a JPEG that was found right, up to the end of its frame header.
 
 Pictures that one encoder made begin alike, and what begins so has the same shape. A header is

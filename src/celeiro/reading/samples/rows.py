@@ -151,9 +151,10 @@ class RowSamples:
             np.take(kept, indices, axis=0, out=out, mode="clip")  # "raise" would copy twice
         else:
             lengths, places = np.full(len(indices), length), np.arange(len(indices)) * length
-            pieces = Pieces(indices * length, lengths)
-            held = fetch.Held(kept.reshape(-1))
-            fetch.fetch(function, -1, held, pieces, out.reshape(-1), places)
+            table = Pieces(indices * length, lengths).table(places)
+            held, room = fetch.Held(kept.reshape(-1)), fetch.address_of(out)
+            for first in range(0, len(table), fetch.MOST):
+                fetch.fetch(function, -1, held, table[first : first + fetch.MOST], room)
         if self._crcs is not None:
             self._check(indices, out.reshape(-1).view(np.uint8).data)
 

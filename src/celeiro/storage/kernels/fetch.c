@@ -24,21 +24,21 @@
 
 enum { FOUND = 0, LATE = 1, DAMAGED = 2 };
 
-/* As `_JOB` in fetch.py packs it. */
+/* As `pieces_of` in fetch.py lays them. */
 typedef struct {
-    int64_t fd;
-    const uint8_t *map;     /* the file from its first byte on, or NULL */
-    int64_t mapped;         /* bytes of it */
-    int64_t held;           /* `map` is no file's, but memory that cannot go: nothing is asked */
-    int64_t no_wait;        /* flag of preadv2 for what is in the system's cache alone, or 0 */
-    const int64_t *offsets; /* in the file */
-    const int64_t *lengths;
-    const int64_t *places;  /* in `room` */
-    const uint32_t *crcs;   /* or NULL */
-    uint8_t *room;
-    uint8_t *found;         /* what became of each */
-    int64_t count;
-} Job;
+    int64_t offset; /* in the file */
+    int64_t length;
+    int64_t place;  /* in `room` */
+    int64_t crc;    /* or less than 0: nothing is checked */
+} Piece;
+
+typedef struct {
+    int fd;
+    int no_wait;        /* flag of preadv2 for what is in the system's cache alone, or 0 */
+    const uint8_t *map; /* the file from its first byte on, or NULL */
+    int64_t mapped;     /* bytes of it */
+    int held;           /* `map` is no file's, but memory that cannot go: nothing is asked */
+} File;
 
 /* CRC-32C: polynomial 0x1EDC6F41, bits reflected, as RFC 3720 has it. */
 
@@ -233,42 +233,42 @@ static int copy_guarded(uint8_t *to, const uint8_t *from, int64_t size, int past
 }
 
 /* 1: it is in the system's cache; 0: it is not, and was asked for; -1: nobody can tell. */
-static int is_there(const Job *job, int64_t offset, int64_t length)
+static int is_there(const File *file, const Piece *piece)
 {
 #ifdef __linux__
     uint8_t byte;
     struct iovec one = {&byte, 1};
-    int64_t ends[2] = {offset, offset + length - 1};
+    int64_t ends[2] = {piece->offset, piece->offset + piece->length - 1};
     for (int at = 0; at < 2; at++) {
-        ssize_t done = preadv2((int)job->fd, &one, 1, ends[at], (int)job->no_wait);
+        ssize_t done = preadv2(file->fd, &one, 1, ends[at], file->no_wait);
         if (done == 0 || (done < 0 && errno != EAGAIN))
             return -1;
         if (done < 0) {
-            posix_fadvise((int)job->fd, offset, length, POSIX_FADV_WILLNEED);
+            posix_fadvise(file->fd, piece->offset, piece->length, POSIX_FADV_WILLNEED);
             return 0;
         }
     }
     return 1;
 #else
-    (void)job, (void)offset, (void)length;
+    (void)file, (void)piece;
     return -1;
 #endif
 }
 
-static int read_piece(const Job *job, uint8_t *to, int64_t offset, int64_t length)
+static int read_piece(const File *file, const Piece *piece, uint8_t *to)
 {
+    int64_t offset = piece->offset, length = piece->length;
 #ifdef __linux__
-    if (job->no_wait) {
+    if (file->no_wait) {
         struct iovec whole = {to, (size_t)length};
-        ssize_t done = preadv2((int)job->fd, &whole, 1, offset, (int)job->no_wait);
-        if (done == length)
+        if (preadv2(file->fd, &whole, 1, offset, file->no_wait) == length)
             return FOUND;
-        posix_fadvise((int)job->fd, offset, length, POSIX_FADV_WILLNEED);
+        posix_fadvise(file->fd, offset, length, POSIX_FADV_WILLNEED);
         return LATE;
     }
 #endif
     while (length > 0) {
-        ssize_t done = pread((int)job->fd, to, (size_t)length, offset);
+        ssize_t done = pread(file->fd, to, (size_t)length, offset);
         if (done <= 0)
             return LATE; /* who reads it once more learns why */
         to += done, offset += done, length -= done;
@@ -276,50 +276,38 @@ static int read_piece(const Job *job, uint8_t *to, int64_t offset, int64_t lengt
     return FOUND;
 }
 
-static int fetch_piece(const Job *job, int64_t at, int map)
+static int fetch_piece(const File *file, const Piece *piece, uint8_t *to, int guards)
 {
-    int64_t offset = job->offsets[at], length = job->lengths[at];
-    if (!length)
-        return job->crcs && job->crcs[at] ? DAMAGED : FOUND; /* the checksum of nothing is 0 */
-    uint8_t *to = job->room + job->places[at];
-    int state = FOUND;
-    if (job->held)
-        copy_past_cache(to, job->map + offset, length);
-    else if (!map || length < LARGE || length > HUGE || offset + length > job->mapped)
-        state = read_piece(job, to, offset, length);
-    else {
-        int there = is_there(job, offset, length);
-        if (there < 0)
-            state = read_piece(job, to, offset, length);
-        else if (!there)
-            state = LATE;
-        else if (!copy_guarded(to, job->map + offset, length, !job->crcs))
-            state = LATE;
-    }
-    if (state == FOUND && job->crcs && ~crc_of(~0u, to, length) != job->crcs[at])
+    int64_t length = piece->length;
+    int state = FOUND, there;
+    if (file->held)
+        copy_past_cache(to, file->map + piece->offset, length);
+    else if (!guards || length < LARGE || length > HUGE || piece->offset + length > file->mapped ||
+             (there = is_there(file, piece)) < 0)
+        state = read_piece(file, piece, to);
+    else if (!there || !copy_guarded(to, file->map + piece->offset, length, piece->crc < 0))
+        state = LATE;
+    if (state == FOUND && piece->crc >= 0 && ~crc_of(~0u, to, length) != (uint32_t)piece->crc)
         state = DAMAGED;
     return state;
 }
 
-/* How many of the pieces are not FOUND. */
-int64_t celeiro_fetch(const Job *job)
+/* What became of each piece, two bits each, the first in the lowest: at most 31 of them. */
+int64_t celeiro_fetch(int64_t fd, int64_t no_wait, const uint8_t *map, int64_t mapped, int64_t held,
+                      const Piece *pieces, int64_t count, uint8_t *room)
 {
-    int64_t others = 0;
-    int map = job->map && job->no_wait && !job->held && is_ours();
-    for (int64_t at = 0; at < job->count; at++) {
-        int state = fetch_piece(job, at, map);
-        job->found[at] = (uint8_t)state;
-        others += state != FOUND;
-    }
-    return others;
+    File file = {(int)fd, (int)no_wait, map, mapped, (int)held};
+    int guards = map && no_wait && !held && is_ours();
+    int64_t found = 0;
+    for (int64_t at = 0; at < count; at++)
+        found |= (int64_t)fetch_piece(&file, &pieces[at], room + pieces[at].place, guards) << 2 * at;
+    return found;
 }
 
-uint32_t celeiro_crc32c(const uint8_t *data, int64_t size) { return ~crc_of(~0u, data, size); }
-
-/* The layout of `Job`, once for all threads; also makes ready what the rest needs. */
+/* Of the arguments, once for all threads; also makes ready what the rest needs. */
 int celeiro_fetch_version(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, prepare);
-    return 2;
+    return 3;
 }
