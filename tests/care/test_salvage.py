@@ -336,6 +336,16 @@ def test_whatever_the_damage_the_result_is_sound_or_there_is_none(
     shutil.rmtree(folder)
 
 
+def test_a_picture_without_checksum_and_shape_must_decode(originals, tmp_path):
+    # Zeros in the third JPEG, and a cut that takes checksums and shapes: found by the test above.
+    broken = bytearray(originals("encoded").path.read_bytes())
+    broken[6033:6083] = bytes(50)
+    (tmp_path / "x.h5").write_bytes(broken[:13257])
+    saved = salvage(tmp_path / "x.h5", tmp_path / "out.h5")
+    assert saved.kept == 6
+    assert verify(tmp_path / "out.h5", decode=True).sound
+
+
 # The new file
 
 

@@ -132,8 +132,13 @@ def everything() -> dict[str, Any]:
     blob = b"".join(masks)
     side = SampleSet("fields/mask", (30, 4, 4), U1, lengths, pipeline, "celeiro/mask_index")
     raw = SampleSet("fields/raw", (len(blob),), U1, lengths)
+    each = np.full(30, 20, np.uint64)
+    rows = SampleSet("fields/rows", (30, 5), np.dtype("<f4"), each, checksum=True)
+    sides = ((side, blob), (raw, blob), (rows, rows_of_floats().tobytes()))
     return {
-        "sides": tuple((s, lambda length, at: blob[at : at + length]) for s in (side, raw)),
+        "sides": tuple(
+            (s, lambda length, at, data=data: data[at : at + length]) for s, data in sides
+        ),
         "auxiliary": {
             "labels": np.arange(30),
             "label_names": np.array([b"a", "é".encode()], h5py.string_dtype("utf-8", 2)),
@@ -145,6 +150,24 @@ def everything() -> dict[str, Any]:
         "notes": {"labels": {"measured": "by eye"}},
         "attributes": {"celeiro_format": 1, "text": "ação", "empty": ""},
     }
+
+
+def rows_of_floats() -> Any:
+    return np.random.default_rng(1).normal(size=(30, 5)).astype("<f4")
+
+
+@pytest.mark.parametrize("piece", [1, 20, 50, 1 << 24])
+def test_rows_beside_the_samples_stand_as_a_plain_column(
+    tmp_path: Path, piece: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publish, "_PIECE", piece)
+    make(tmp_path / "f.h5", PixelCodec((2,), U1), noise(30, (2,)), **everything())
+    with h5py.File(tmp_path / "f.h5") as file:
+        rows = file["fields/rows"]
+        np.testing.assert_array_equal(rows[:], rows_of_floats())
+        assert rows.chunks is None
+        assert rows.attrs["crc32c"] == crc32c(rows_of_floats().tobytes())
+        assert "crc32c" not in file["fields/raw"].attrs
 
 
 def test_all_that_stands_beside_the_samples_is_there(tmp_path: Path) -> None:

@@ -191,6 +191,18 @@ def test_another_job_is_refused_and_told_what_differs(out: Path) -> None:
     work.close()
 
 
+def test_of_a_table_within_the_job_only_what_differs_is_told(out: Path) -> None:
+    same = {"model": "resnet18", "sizes": {"height": 3}, "libraries": "x" * 100}
+    begun = Work(out, {"origin": {**same, "threads": 2}})
+    commit(begun, b"one")
+    begun.close()
+    with pytest.raises(ResumeError) as caught:
+        Work(out, {"origin": {**same, "threads": 4, "sizes": {"height": 5}}})
+    assert "threads was 2, is 4" in str(caught.value)
+    assert "sizes was {'height': 3}, is {'height': 5}" in str(caught.value)
+    assert "resnet18" not in str(caught.value)
+
+
 def test_going_on_can_be_forbidden(out: Path) -> None:
     begin(out, b"one")
     with pytest.raises(ExistsError, match="unfinished work"):

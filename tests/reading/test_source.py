@@ -14,7 +14,7 @@ from celeiro.format.checksum import crc32c
 from celeiro.reading import source
 from celeiro.reading.source import FileSource
 from celeiro.storage import fetch
-from celeiro.storage.fetch import DAMAGED, LATE, Pieces
+from celeiro.storage.fetch import DAMAGED, FOUND, LATE, Pieces
 from celeiro.storage.local import File
 
 if TYPE_CHECKING:
@@ -95,12 +95,16 @@ def test_what_the_disk_must_find_comes_last(
 ) -> None:
     fetched = source.fetched
 
-    def some_late(file: File, pieces: Pieces, room: Any, places: Any) -> Any:
-        assert fetched(file, pieces._replace(crcs=None), room, places) is None
-        found = np.where(pieces.offsets == 0, LATE, 0).astype(np.uint8)
-        for at in np.flatnonzero(found):
-            room[places[at] : places[at] + pieces.lengths[at]] = 0
-        return found if found.any() else None
+    def some_late(file: File, memory: Any, table: Any, room: Any, address: int) -> int:
+        unchecked = table.copy()
+        unchecked[:, 3] = -1
+        assert fetched(file, memory, unchecked, room, address) == 0
+        found = 0
+        for at, (offset, length, place, _) in enumerate(table.tolist()):
+            if offset == 0:
+                found |= LATE << 2 * at
+                room[place : place + length] = 0
+        return found
 
     monkeypatch.setattr(source, "fetched", some_late)
     places = [(at, 1500) for at in [0, 2000, 0, 4000]]
@@ -139,9 +143,10 @@ def test_a_file_that_ends_before_is_an_error(bytes_in: Any, tmp_path: Path, data
 def test_damaged_and_late_are_told_apart(bytes_in: Any, data: bytes) -> None:
     pieces = pieces_of([(0, 5), (10, 5)], data)
     pieces = pieces._replace(crcs=pieces.crcs ^ np.array([0, 1], np.uint32))  # type: ignore[operator]
-    found = source.fetched(bytes_in.file, pieces, np.empty(10, np.uint8), np.array([0, 5]))
-    assert found is not None
-    assert found.tolist() == [0, DAMAGED]
+    room = np.empty(10, np.uint8)
+    address = fetch.address_of(room)
+    found = source.fetched(bytes_in.file, None, pieces.table([0, 5]), room, address)
+    assert fetch.states(found, 2) == [FOUND, DAMAGED]
 
 
 @pytest.mark.parametrize("length", [0, 1, 40_000])
@@ -171,4 +176,4 @@ def test_what_is_very_long_is_not_kept(
     for length, kept in [(30_000, None), (1100, 2200), (1500, 2200), (2500, 3000)]:
         [(_, view, _)] = source.each(bytes_in, pieces_of([(5, length)]))
         assert view == data[5 : 5 + length]
-        assert (None if scratch._buffer is None else len(scratch._buffer)) == kept
+        assert (None if scratch._room is None else len(scratch._room.bytes)) == kept

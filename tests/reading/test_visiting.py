@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pickle
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -11,7 +9,7 @@ import numpy as np
 import pytest
 
 import celeiro
-from celeiro.errors import ChangedError, FormatError, SampleError
+from celeiro.errors import SampleError
 from celeiro.reading.samples.visiting import Part
 
 if TYPE_CHECKING:

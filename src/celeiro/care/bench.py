@@ -196,7 +196,7 @@ def _check_samples(ds: Dataset) -> None:
     """Refuse to measure nothing, and what would not fit into memory."""
     if not len(ds):
         raise OptionError(f"{ds.path}: it has no samples, so that there is nothing to measure.")
-    samples = ds._opened.contents.samples
+    samples = ceiling.stored_samples(ds)
     shapes = [samples.shape or ()]
     if isinstance(samples, ChunkSamples):
         shapes.append(samples._codec.shape)
@@ -262,7 +262,7 @@ class _Bench:
         opening, first = self._openings()
         ds = self.ds
         return Bench(
-            path=ds.path, store=ds.store, shape=ds.shape, dtype=str(ds.dtype), batch=self.batch,
+            path=ds.path, store=ds.store, shape=ds.shape, dtype=ds.stored_dtype, batch=self.batch,
             samples=self.count, workers=self.workers, cores=self.cores,
             cache="memory" if self.held else None, cold=self.cold, orders=orders, single=single,
             single_bare=bare, open=opening, first_batch=first, notes=tuple(self.notes),

@@ -20,6 +20,7 @@ import numpy as np
 from celeiro.care.measuring import anatomy, costs
 from celeiro.care.measuring.costs import Cost
 from celeiro.errors import CeleiroError, OptionError
+from celeiro.format.bfloat16 import BFLOAT16, type_of
 from celeiro.reading.cache import available_memory
 from celeiro.reading.dataset import open as open_dataset
 from celeiro.storage.local import available_cores
@@ -136,13 +137,15 @@ def _examined(ds: Dataset, path: Path, seconds: float, workers: int) -> Diagnosi
     layout = anatomy.layout_of(ds)
     chunk_bytes = _chunk_bytes(ds, layout)
     tried = costs.read_some(ds, chunk_bytes, seconds)
-    values = anatomy.values_of(_some_values(tried.samples)) if tried.samples else None
+    half = BFLOAT16 if ds.stored_dtype == str(BFLOAT16) else None
+    values = anatomy.values_of(_some_values(tried.samples), half) if tried.samples else None
     stored = layout.stored_bytes
     celeiro = costs.through_celeiro(ds, tried, stored, seconds)
     plain = costs.through_h5py(ds, tried, stored, chunk_bytes, seconds)
     stores = costs.of_stores(
         [_converted(sample, values) for sample in tried.samples],
         len(ds),
+        stored=None if converts(values) else half,
         encoded=_as_encoded(ds, celeiro),
         workers=workers,
         seconds=seconds,
@@ -163,7 +166,7 @@ def _examined(ds: Dataset, path: Path, seconds: float, workers: int) -> Diagnosi
         store=ds.store,
         key=ds.key,
         shape=ds.shape,
-        dtype=str(ds.dtype),
+        dtype=ds.stored_dtype,
         file_bytes=ds._opened.file.size,
         layout=layout,
         values=values,
@@ -307,7 +310,7 @@ def _grid(layout: Layout) -> str:
 
 def _too_wide(values: Values, raw_bytes: int) -> str:
     """What a smaller type would save, and what training must then do."""
-    share = np.dtype(values.fits).itemsize / np.dtype(values.dtype).itemsize
+    share = type_of(values.fits).itemsize / type_of(values.dtype).itemsize
     text = (
         f"{values.dtype} holds {values.what or 'numbers'} that {values.fits} would hold in "
         f"{100 * share:.3g} % of the bytes ({_size(share * raw_bytes)})"

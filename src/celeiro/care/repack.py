@@ -19,6 +19,7 @@ import numpy as np
 from celeiro.care.source import SamplesOf, has_masks, listing_of
 from celeiro.errors import OptionError, SampleError, SourceError
 from celeiro.format import layout, pictures
+from celeiro.format.bfloat16 import BFLOAT16, Bfloat16, spelled, type_of
 from celeiro.format.codecs import JpegCodec
 from celeiro.packing.again import ArrayRecipe, Conversion, StoredRecipe, check_flip
 from celeiro.packing.job import Job, Origin
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from celeiro.format.bfloat16 import StoredType
     from celeiro.format.codecs import Compressor
     from celeiro.format.jpeg import Subsampling
     from celeiro.packing.options import Check
@@ -52,7 +54,7 @@ def repack(
     *,
     store: layout.Store,
     size: int | str | tuple[int, int] | None = None,
-    dtype: npt.DTypeLike | None = None,
+    dtype: npt.DTypeLike | Bfloat16 | None = None,
     scale: float = 1.0,
     key: str | None = None,
     resize: Mode = "stretch",
@@ -92,7 +94,8 @@ def repack(
     size, resize, quality, subsampling, compressor, max_side, shuffle, seed, check, max_pixels
         As `pack` has them.
     dtype
-        Type to store the values in; by default theirs. A value that it cannot hold is an error.
+        Type to store the values in, one of NumPy's or ``"bfloat16"``; by default theirs. A value
+        that it cannot hold is an error.
     scale
         Factor that values are multiplied by first: 255 makes bytes of floats from 0 to 1. Floats
         are rounded as products are; a whole number must have been meant.
@@ -156,7 +159,11 @@ def refuse_source(source: Path, target: Path) -> None:
 
 
 def job_of(
-    ds: Dataset, options: PackOptions, *, dtype: npt.DTypeLike | None = None, scale: float = 1.0
+    ds: Dataset,
+    options: PackOptions,
+    *,
+    dtype: npt.DTypeLike | Bfloat16 | None = None,
+    scale: float = 1.0,
 ) -> Job:
     """The job that packs a dataset again.
 
@@ -176,7 +183,7 @@ def job_of(
         rows = rows[shuffled(len(ds), options.seed)]
     samples = SamplesOf(ds, rows, ds.reencoded)
     wanted, scale = _type(ds, dtype), _factor(scale)
-    plain = wanted == ds.dtype and scale == 1.0
+    plain = _is_theirs(wanted, ds) and scale == 1.0
     if "encoded" in (ds.store, options.store):
         if not plain:
             raise OptionError(
@@ -196,7 +203,7 @@ def job_of(
     else:
         convert = Conversion(wanted.newbyteorder("="), scale, flip)
         recipe = ArrayRecipe(plan, codec, samples, convert, mask)
-    asked = {} if plain else {"dtype": wanted.str, "scale": scale}
+    asked = {} if plain else {"dtype": spelled(wanted), "scale": scale}
     return Job(plan, codec, mask, recipe, _origin(ds, asked, kept=kept))
 
 
@@ -320,11 +327,17 @@ def _mask_kind(ds: Dataset, options: PackOptions, size: tuple[int, ...]) -> Mask
     raise SourceError(f"{ds.path}: none of its {len(ds):,} masks can be read.")
 
 
-def _type(ds: Dataset, dtype: npt.DTypeLike | None) -> np.dtype[Any]:
-    try:
-        return ds.dtype if dtype is None else np.dtype(dtype)
-    except (TypeError, ValueError):
-        raise OptionError(f"dtype {dtype!r}: wanted a type such as uint8 or float32.") from None
+def _type(ds: Dataset, dtype: npt.DTypeLike | Bfloat16 | None) -> StoredType:
+    if dtype is None:
+        return BFLOAT16 if _is_theirs(BFLOAT16, ds) else ds.dtype
+    return type_of(dtype)
+
+
+def _is_theirs(kind: StoredType, ds: Dataset) -> bool:
+    """Whether the source has its values in this type."""
+    if isinstance(kind, Bfloat16):
+        return ds.stored_dtype == str(kind)
+    return kind == ds.dtype and ds.stored_dtype == str(ds.dtype)
 
 
 def _factor(scale: float) -> float:

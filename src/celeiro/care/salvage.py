@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from celeiro.format.bfloat16 import Bfloat16
     from celeiro.packing.outcome import Progress
 
 
@@ -79,7 +80,7 @@ def salvage(
     out: str | os.PathLike[str],
     *,
     shape: tuple[int, ...] | None = None,
-    dtype: npt.DTypeLike | None = None,
+    dtype: npt.DTypeLike | Bfloat16 | None = None,
     overwrite: bool = False,
     fresh: bool = False,
     most: int | None = MOST_FINDINGS,

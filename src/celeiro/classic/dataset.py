@@ -15,6 +15,7 @@ import numpy as np
 from celeiro.classic.written import Database, Written
 from celeiro.errors import ExistsError, OptionError, ResumeError, RowError
 from celeiro.format import layout
+from celeiro.format.bfloat16 import type_of
 from celeiro.packing.options import PackOptions
 from celeiro.packing.rows import Kind, LabelKind, RowWriter, plain_label, split_rows_of
 from celeiro.packing.work import unfinished
@@ -120,7 +121,7 @@ class HDF5Dataset:
         self._overwrite = overwrite
         self._resume = resume
         self._fresh = fresh
-        self._dtype = None if dtype is None else Kind((), np.dtype(dtype)).dtype
+        self._dtype = None if dtype is None else Kind((), type_of(dtype)).dtype
         self._names: tuple[str, ...] = ()
         self._writer: RowWriter | None = None
         self._label_kind: LabelKind | None = None
@@ -298,7 +299,7 @@ class HDF5Dataset:
 
     def _append(self, row: npt.NDArray[Any], target: npt.NDArray[Any] | None) -> None:
         assert self._writer is not None
-        self.buffer["data"].append(np.array(row, self._writer.kind.dtype))
+        self.buffer["data"].append(np.array(row, self._writer.codec.dtype))
         single = target is None or not target.ndim
         self.buffer["labels"].append(target.item() if target is not None and single else target)
 
@@ -322,7 +323,7 @@ class HDF5Dataset:
         """Open work that an earlier run began, and see how far it came."""
         try:
             shape, dtype = begun["rows"]
-            kind = Kind(tuple(shape), np.dtype(dtype))
+            kind = Kind(tuple(shape), type_of(dtype))
         except (KeyError, TypeError, ValueError):
             raise ResumeError(
                 f"{self.output_path}.partial was not begun by this class. Go on with what began "

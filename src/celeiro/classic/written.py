@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from celeiro.format import layout
+from celeiro.format.bfloat16 import Bfloat16
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +33,8 @@ class Written:
     def dtype(self) -> np.dtype[Any] | None:
         """Type of the values; None before the first row."""
         writer = self._dataset._writer
-        return self._dataset._dtype if writer is None else writer.kind.dtype
+        kind = self._dataset._dtype if writer is None else writer.kind.dtype
+        return np.dtype(np.float32) if isinstance(kind, Bfloat16) else kind
 
     def __len__(self) -> int:
         """Rows that the file will hold at most."""

@@ -262,14 +262,14 @@ def _tell_begin(job: Job, progress: Progress) -> None:
             )
 
 
-def tell_stopped(target: Path, seen: list[Progress]) -> None:
+def tell_stopped(target: Path, seen: list[Progress], what: str = "pictures") -> None:
     """How far it came, and how to go on."""
     if not seen:
         say("celeiro: stopped before packing began.")
         return
     of = "" if seen[0].total is None else f" of {seen[0].total:,}"
     say(
-        f"celeiro: stopped. {seen[0].done:,}{of} pictures are packed and kept in "
+        f"celeiro: stopped. {seen[0].done:,}{of} {what} are packed and kept in "
         f"{work_folder(target)}; the same command goes on."
     )
 

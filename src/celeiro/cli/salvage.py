@@ -14,9 +14,11 @@ from celeiro.cli.progress import watched
 from celeiro.cli.verify import where
 from celeiro.cli.words import number_of, print_json, print_out, size_of, time_of
 from celeiro.errors import OptionError
+from celeiro.format.bfloat16 import type_of
 
 if TYPE_CHECKING:
     from celeiro.care.salvage import Salvaged
+    from celeiro.format.bfloat16 import StoredType
 
 _HOW = {
     "read": "",
@@ -75,14 +77,14 @@ def _shape(text: str | None) -> tuple[int, ...] | None:
     return tuple(int(side) for side in text.split("x"))
 
 
-def _dtype(text: str | None, shape: str | None) -> np.dtype[np.generic] | None:
+def _dtype(text: str | None, shape: str | None) -> StoredType | None:
     if text is None:
         return None
     if shape is None:
         raise OptionError("--dtype goes with --shape: both are of one sample of pixels.")
     try:
-        found = np.dtype(text)
-    except TypeError:
+        found = type_of(text)
+    except OptionError:
         found = np.dtype(object)
     if found.kind not in "buifc":
         raise OptionError(f"--dtype {text!r}: wanted a type of numbers, such as uint8 or float32.")

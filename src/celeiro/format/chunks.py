@@ -15,7 +15,7 @@ than the chunk, and 4 KiB, is refused: no compressor makes its input that much l
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import partial

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 import simplejpeg
 
-from celeiro.errors import FormatError, OptionError
-from celeiro.format import filters, jpeg
+from celeiro.errors import FormatError, OptionError, RowError
+from celeiro.format import bfloat16, filters, jpeg
+from celeiro.format.bfloat16 import BFLOAT16, BITS, StoredType
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -53,6 +54,11 @@ class Codec(Protocol):
         """Type of one sample's values."""
         ...
 
+    @property
+    def stored(self) -> StoredType:
+        """Type of the data set's values: `dtype`, but for bfloat16."""
+        ...
+
     def encode(self, sample: npt.NDArray[Any]) -> Buffer:
         """The bytes that stand on disk for a C-contiguous sample of `shape` and `dtype`."""
         ...
@@ -74,6 +80,11 @@ class PixelCodec:
     def __post_init__(self) -> None:
         """Refuse what the format does not hold."""
         _check_values(self)
+
+    @property
+    def stored(self) -> StoredType:
+        """As they are in memory."""
+        return self.dtype
 
     def encode(self, sample: npt.NDArray[Any]) -> Buffer:
         """The sample's own memory: nothing is copied."""
@@ -111,6 +122,11 @@ class JpegCodec:
             )
         # As the filter will, when the data set is made: here nothing has been packed yet.
         filters.jpeg_options(self.quality, self.shape[1], self.shape[0], self._color)
+
+    @property
+    def stored(self) -> StoredType:
+        """As they are in memory."""
+        return self.dtype
 
     @property
     def grey(self) -> bool:
@@ -173,6 +189,11 @@ class LosslessCodec:
                 "pieces, or choose --store pixels."
             )
 
+    @property
+    def stored(self) -> StoredType:
+        """As they are in memory."""
+        return self.dtype
+
     def encode(self, sample: npt.NDArray[Any]) -> Buffer:
         """A chunk. One Blosc thread: with two the bytes differ from run to run."""
         codecs = _imagecodecs()
@@ -206,6 +227,43 @@ class LosslessCodec:
                 f"a chunk that does not decompress ({error}): the file is damaged."
             ) from error
         return _array(self, raw)
+
+
+@dataclass(frozen=True, slots=True)
+class Bfloat16Codec:
+    """Floats of which bfloat16 holds every one, by the codec that keeps their bits."""
+
+    bits: PixelCodec | LosslessCodec
+    """Of the same shape, and uint16."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one sample."""
+        return self.bits.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Samples are float32, as h5py gives them."""
+        return np.dtype("<f4")
+
+    @property
+    def stored(self) -> StoredType:
+        """In the file they are not."""
+        return BFLOAT16
+
+    def encode(self, sample: npt.NDArray[Any]) -> Buffer:
+        """The bits; RowError where a value would have to be rounded, which is the caller's."""
+        at = bfloat16.first_inexact(sample)
+        if at is not None:
+            raise RowError(
+                f"the value {sample[at].item()!r} at {at} is none of bfloat16. Round it first: "
+                "celeiro.format.bfloat16.rounded."
+            )
+        return self.bits.encode(np.asarray(bfloat16.bits_of(sample), BITS))
+
+    def decode(self, data: bytes) -> npt.NDArray[Any]:
+        """The values of the bits, in new memory."""
+        return bfloat16.values_of(self.bits.decode(data))
 
 
 def _size(codec: Codec) -> int:
@@ -300,5 +358,7 @@ def filter_pipeline(codec: Codec) -> FilterPipeline:
             return ((BLOSC, (0, 0, 0, 0, codec.level, 2, 5)),)
         case LosslessCodec():
             return ((2, None), (GZIP, (codec.level,)))
+        case Bfloat16Codec():
+            return filter_pipeline(codec.bits)
         case _:
             return ()

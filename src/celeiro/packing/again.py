@@ -16,8 +16,9 @@ import numpy as np
 
 from celeiro.errors import FormatError, OptionError, PictureError
 from celeiro.format import pictures
+from celeiro.format.bfloat16 import Bfloat16, rounded
 from celeiro.format.checksum import crc32c
-from celeiro.format.codecs import JpegCodec
+from celeiro.format.codecs import Bfloat16Codec, JpegCodec
 from celeiro.packing import resize, stats
 from celeiro.packing.outcome import Made, Piece
 from celeiro.packing.recipe import BOXES, MASK, boxes_piece, piece_of
@@ -26,6 +27,7 @@ from celeiro.packing.work import DATA
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from celeiro.format.bfloat16 import StoredType
     from celeiro.format.codecs import Codec
     from celeiro.packing.plan import Plan
     from celeiro.packing.recipe import MaskKind
@@ -64,8 +66,8 @@ class Conversion:
     But for products that are to be floats: those are rounded as every product of floats is.
     """
 
-    dtype: np.dtype[Any]
-    """Type to end with."""
+    dtype: StoredType
+    """Type to end with; of bfloat16 the values as float32."""
     scale: float = 1.0
     """Factor before the type changes: 255 makes bytes of values from 0 to 1."""
     flip: bool = False
@@ -77,7 +79,7 @@ class Conversion:
             sample = sample[..., ::-1]
         if self.scale != 1.0:
             return self._scaled(sample)
-        if sample.dtype == self.dtype:
+        if not isinstance(self.dtype, Bfloat16) and sample.dtype == self.dtype:
             return sample
         made = _cast(sample, self.dtype)
         same = _same(sample, made)
@@ -129,11 +131,13 @@ class Conversion:
         return whole
 
 
-def _cast(sample: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+def _cast(sample: npt.NDArray[Any], dtype: StoredType) -> npt.NDArray[Any]:
     """Another type, whatever becomes of the values; of complex ones the real part may be left."""
     if sample.dtype.kind == "c" != dtype.kind:
         sample = sample.real
     with np.errstate(invalid="ignore", over="ignore"):
+        if isinstance(dtype, Bfloat16):
+            return rounded(sample if sample.dtype.kind == "f" else sample.astype(np.float64))
         return sample.astype(dtype)
 
 
@@ -194,6 +198,8 @@ class ArrayRecipe:
         if options.size is not None:
             placement = resize.place(sample.shape[:2], self.codec.shape[:2], options.resize)
             sample = resize.apply(sample, placement)
+            if isinstance(self.codec, Bfloat16Codec):
+                sample = rounded(sample)
         if sample.shape != self.codec.shape:
             raise PictureError(
                 f"its shape is {sample.shape}, wanted {self.codec.shape} as of the first. Give "

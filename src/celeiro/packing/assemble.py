@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from celeiro.format.codecs import Codec
     from celeiro.packing.outcome import Record
-    from celeiro.packing.recipe import MaskKind
+    from celeiro.packing.recipe import FieldKind, MaskKind
 
     Column = npt.NDArray[Any] | Ragged | Names
     SideReader = Callable[[str], Callable[[int, int], bytes]]
@@ -47,6 +47,7 @@ def assemble(
     measured: str,
     provenance: Mapping[str, Any],
     mask: MaskKind | None = None,
+    made: Sequence[FieldKind] = (),
     read_side: SideReader | None = None,
 ) -> Contents:
     """The contents of a finished file.
@@ -65,8 +66,10 @@ def assemble(
         What mean and deviation were taken of.
     provenance
         What shaped the content, as JSON.
-    mask, read_side
-        Where samples have masks or boxes: their kind, and a reader of the spooled bytes.
+    mask, made
+        Where samples have masks, their kind; and of each field that the recipe made.
+    read_side
+        A reader of the spooled bytes of masks, boxes and such fields.
     """
     streams = _Streams(record)
     auxiliary: dict[str, npt.NDArray[Any]] = {}
@@ -88,6 +91,8 @@ def assemble(
         sides.append((_mask_set(streams, mask), read_side(MASK)))
         auxiliary |= streams.beside(MASK, layout.field(MASK))
         auxiliary[layout.field_crc(MASK)] = streams.crc(MASK)
+    if read_side is not None:
+        sides += [(_made_set(streams, kind), read_side(kind.stream)) for kind in made]
     return Contents(
         samples=_sample_set(streams, key, codec),
         sides=tuple(sides),
@@ -172,8 +177,8 @@ def _sample_set(streams: _Streams, key: str, codec: Codec | None) -> SampleSet:
     shape = (len(lengths), *codec.shape)
     if not filters:
         # `pixels` has rows of one size, also where there is no row yet.
-        assert not len(lengths) or lengths[0] == codec.dtype.itemsize * math.prod(codec.shape)
-    return SampleSet(key, shape, codec.dtype, lengths, filters, index)
+        assert not len(lengths) or lengths[0] == codec.stored.itemsize * math.prod(codec.shape)
+    return SampleSet(key, shape, codec.stored, lengths, filters, index)
 
 
 def _mask_set(streams: _Streams, mask: MaskKind | None) -> SampleSet:
@@ -183,6 +188,12 @@ def _mask_set(streams: _Streams, mask: MaskKind | None) -> SampleSet:
     pipeline = filter_pipeline(mask.codec)
     shape = (len(lengths), *mask.shape)
     return SampleSet(name, shape, mask.dtype, lengths, pipeline, layout.field_index(MASK))
+
+
+def _made_set(streams: _Streams, kind: FieldKind) -> SampleSet:
+    lengths = streams.lengths(kind.stream)
+    shape = (len(lengths), *kind.shape)
+    return SampleSet(layout.field(kind.name), shape, kind.dtype, lengths, checksum=True)
 
 
 def _boxes(streams: _Streams, read: Callable[[int, int], bytes]) -> dict[str, npt.NDArray[Any]]:
@@ -208,6 +219,6 @@ def _plain(name: str, column: Column) -> dict[str, npt.NDArray[Any]]:
 def raw_bytes(record: Record, codec: Codec | None) -> int:
     """Bytes that the same samples would take as raw pixels."""
     if codec is not None:
-        return record.progress.kept * codec.dtype.itemsize * math.prod(codec.shape)
+        return record.progress.kept * codec.stored.itemsize * math.prod(codec.shape)
     shapes = record.columns.get(f"{DATA}_shape", np.zeros((0, 3)))
     return int(np.prod(shapes.astype(np.uint64), axis=1).sum())

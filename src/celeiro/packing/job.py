@@ -23,7 +23,7 @@ import numpy as np
 
 from celeiro.errors import OptionError, PictureError, ResumeError, SourceError
 from celeiro.format import layout
-from celeiro.format.codecs import JpegCodec, PixelCodec
+from celeiro.format.codecs import JpegCodec, filter_pipeline
 from celeiro.format.names import printable
 from celeiro.packing import assemble
 from celeiro.packing.outcome import Made, Outcome, Progress, Refused, frame_of, read_record
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from celeiro.format.codecs import Codec
     from celeiro.packing.outcome import Record
     from celeiro.packing.plan import Plan
-    from celeiro.packing.recipe import MaskKind, Recipe
+    from celeiro.packing.recipe import FieldKind, MaskKind, Recipe
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +96,8 @@ class How:
     """What happens with bad pictures."""
     on_progress: Callable[[Progress], None] | None = None
     """Called after each block, in the calling thread."""
+    block: int = 0
+    """Samples that a thread takes at a time, at most; 0: as many as suits the store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,10 @@ class Origin:
     """Mean and deviation, which stay true if every sample is kept as it is."""
     measured: str = layout.MEASURED_STORED
     """What those were taken of."""
+    noted: Mapping[str, Any] = field(default_factory=dict)
+    """For the provenance as well, but no part of the identity: what mending a sample may change."""
+    in_files: bool = False
+    """Whether samples are picture files after all, which can be mended one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,19 +132,23 @@ class Job:
     """How samples are made, where they do not come from files on the disk."""
     origin: Origin | None = None
     """What is known of the samples, where they come from another dataset."""
+    made: tuple[FieldKind, ...] = ()
+    """Fields that the recipe makes of each sample, beside those that the plan lists."""
 
     @property
     def sides(self) -> tuple[str, ...]:
         """Payload streams beside the main one."""
         found = self.plan.listing
-        return tuple(
-            name for name, there in ((MASK, found.masks), (BOXES, found.boxes)) if there is not None
+        listed = ((MASK, found.masks), (BOXES, found.boxes))
+        return (
+            *(name for name, there in listed if there is not None),
+            *(kind.stream for kind in self.made),
         )
 
     @property
     def row_shape(self) -> tuple[int, ...] | None:
         """Shape of the rows that go to the file as they are; None for the other stores."""
-        return self.codec.shape if isinstance(self.codec, PixelCodec) else None
+        return None if self.codec is None or filter_pipeline(self.codec) else self.codec.shape
 
 
 def run(job: Job, work: Work, how: How) -> Report:
@@ -215,12 +225,14 @@ def _check_space(job: Job, work: Work, progress: Progress) -> None:
     """Refuse to begin what cannot end; `jpeg` and `lossless` by their sources' size."""
     left = len(job.plan) - progress.done
     if job.codec is not None and job.row_shape is not None:
-        need = left * math.prod(job.row_shape) * job.codec.dtype.itemsize
+        need = left * math.prod(job.row_shape) * job.codec.stored.itemsize
+        # Rows of a side stand on the disk twice while they are copied into the file.
+        need += (left + len(job.plan)) * sum(kind.row_bytes for kind in job.made)
     elif job.codec is None:
         need = int(job.plan.listing.sizes[progress.done :].sum())
     else:
         # Nothing is known before encoding; a tenth of the raw pixels is what photographs take.
-        need = left * math.prod(job.codec.shape) * job.codec.dtype.itemsize // 10
+        need = left * math.prod(job.codec.shape) * job.codec.stored.itemsize // 10
     work.check_space(need)
 
 
@@ -264,8 +276,8 @@ def _blocks(job: Job, how: How) -> tuple[int, int]:
         in_flight = how.buffer_size
     else:
         weight = math.prod(job.codec.shape) * job.codec.dtype.itemsize
-        most = _BLOCK
-        in_flight = max(1, min(how.buffer_size, _IN_FLIGHT // weight))
+        most = how.block or _BLOCK
+        in_flight = max(1, min(how.buffer_size, _IN_FLIGHT // max(1, weight)))
     most = max(1, min(most, in_flight // (2 * how.workers)))
     return most, max(1, min(4 * how.workers, in_flight // most))
 
@@ -389,7 +401,8 @@ def _stopping_error(job: Job, work: Work, task: int, reason: str) -> PictureErro
     """The error that stops the job at a bad picture, with what can be done about it."""
     path = printable(job.plan.listing.path(task))
     done = f"({task:,} of {len(job.plan):,} done)"
-    if job.origin is not None:  # a sample of a dataset cannot be mended, nor put somewhere else
+    if job.origin is not None and not job.origin.in_files:
+        # A sample of a dataset cannot be mended, nor put somewhere else.
         kept = f" What was packed before it is kept in {work.folder} {done}." if task else ""
         return PictureError(f"{path}: {reason}.{kept} Leave bad ones out with --on-error skip.")
     kept = (
@@ -398,8 +411,9 @@ def _stopping_error(job: Job, work: Work, task: int, reason: str) -> PictureErro
         if task
         else "It is the first one: mend or remove it"
     )
+    quarantine = "" if job.origin is not None else " (or quarantine DIR)"
     return PictureError(
-        f"{path}: {reason}. {kept}, or leave bad ones out with --on-error skip (or quarantine DIR)."
+        f"{path}: {reason}. {kept}, or leave bad ones out with --on-error skip{quarantine}."
     )
 
 
@@ -481,8 +495,10 @@ def _contents(job: Job, work: Work, record: Record) -> Any:
             "source_bytes": int(found.sizes.sum()),
             "refused": len(record.progress.refused),
             **origin.told,
+            **origin.noted,
         },
         mask=job.mask,
+        made=job.made,
         read_side=work.read_side,
     )
 
@@ -493,7 +509,8 @@ def identity(job: Job) -> dict[str, Any]:
     told = shaped_by(job.plan.options, masks=job.mask is not None)
     shared = {"sample_shape": shape, "sides": list(job.sides), "made_by": told["made_by"]}
     origin = {} if job.origin is None else {"origin": dict(job.origin.told)}
-    return {**told["options"], **shared, **origin}
+    made = {kind.name: [list(kind.shape), kind.dtype.str] for kind in job.made}
+    return {**told["options"], **shared, **origin, **({"made": made} if made else {})}
 
 
 def _report(job: Job, out: Path, record: Record, seconds: float, resumed: int) -> Report:
@@ -504,7 +521,7 @@ def _report(job: Job, out: Path, record: Record, seconds: float, resumed: int) -
         store=job.plan.options.store,
         samples=record.progress.kept,
         shape=None if job.codec is None else job.codec.shape,
-        dtype="uint8" if job.codec is None else str(job.codec.dtype),
+        dtype="uint8" if job.codec is None else str(job.codec.stored),
         classes=count_classes(found.labels, found.label_names),
         splits={
             name: len(rows)

@@ -29,14 +29,14 @@ import os
 import signal
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import h5py
 import numpy as np
 from h5py import h5d, h5f, h5fd, h5g, h5p, h5s, h5t
 
 from celeiro.errors import FormatError
-from celeiro.format import layout
+from celeiro.format import bfloat16, layout
 from celeiro.format.checksum import crc32c
 from celeiro.format.codecs import BLOSC
 from celeiro.storage import local
@@ -47,12 +47,15 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from celeiro.format.bfloat16 import StoredType
     from celeiro.format.codecs import FilterPipeline
 
 # Names of what is deleted again begin with a dot, which no data key does.
 # The stand-in must be larger than anything that HDF5 puts before it, and the threshold of
 # alignment not larger than the stand-in.
 _SMALLEST_STAND_IN = 1 << 12
+# Bytes of a side that are copied at a time.
+_PIECE = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ class SampleSet:
     """Path in the file."""
     shape: tuple[int, ...]
     """With the samples first; (bytes,) for an `encoded` one."""
-    dtype: np.dtype[Any]
+    dtype: StoredType
     """Type of the values."""
     lengths: npt.NDArray[np.uint64]
     """Stored bytes of each sample."""
@@ -71,6 +74,8 @@ class SampleSet:
     """HDF5 filters; with any, each sample is one chunk."""
     index: str | None = None
     """Where the (offset, length) table of a chunked one stands."""
+    checksum: bool = False
+    """Whether it carries one checksum of all its bytes, as columns do: of a side alone."""
 
     @property
     def total(self) -> int:
@@ -105,7 +110,8 @@ def write_structure(fd: int, contents: Contents) -> None:
         The file cannot be written, as for want of room; the payload is untouched.
     """
     samples = contents.samples
-    if any(number == BLOSC for number, _ in samples.filters) or contents.sides:
+    filters = [*samples.filters, *(each for side, _ in contents.sides for each in side.filters)]
+    if any(number == BLOSC for number, _ in filters):
         import hdf5plugin  # noqa: F401  (HDF5 refuses to make a data set of an unknown filter)
     end = layout.PAYLOAD_OFFSET + samples.total
     target = _Overlay(fd, layout.PAYLOAD_OFFSET, end)
@@ -190,15 +196,27 @@ def _copy_side(
         starts = _chunk_offsets(made, len(side.lengths))
     else:
         made = _contiguous(file, side.name.encode(), side.shape, _h5_type(side.dtype))
-        flat = h5py.Dataset(made)
-        piece = 1 << 24
-        for at in range(0, side.total, piece):
-            part = np.frombuffer(read(min(piece, side.total - at), at), np.uint8)
-            flat[at : at + len(part)] = part
-            target.check()
+        _copy_rows(h5py.Dataset(made), target, side, read)
         base = int(made.get_offset() or 0)
         starts = offsets_of(side.lengths, base)[:-1]
     return np.stack([starts, side.lengths.astype(np.uint64)], axis=1)
+
+
+def _copy_rows(
+    made: h5py.Dataset, target: _Overlay, side: SampleSet, read: Callable[[int, int], bytes]
+) -> None:
+    """Write a contiguous data set some rows at a time, then the checksum of all its bytes."""
+    width = side.total // max(1, side.shape[0])
+    rows, crc = max(1, _PIECE // max(1, width)), 0
+    for first in range(0, side.shape[0], rows):
+        last = min(side.shape[0], first + rows)
+        part = read((last - first) * width, first * width)
+        values = np.frombuffer(part, cast("np.dtype[Any]", side.dtype))  # none is bfloat16
+        made[first:last] = values.reshape(last - first, *side.shape[1:])
+        crc = crc32c(part, crc)
+        target.check()
+    if side.checksum:
+        made.attrs[layout.ATTR_CRC] = np.uint32(crc)
 
 
 def _write_auxiliary(
@@ -298,7 +316,9 @@ def _group_of(file: h5py.File, name: str) -> None:
         h5g.create(file.id, parent.encode(), gcpl=plist)
 
 
-def _h5_type(dtype: np.dtype[Any]) -> h5t.TypeID:
+def _h5_type(dtype: StoredType) -> h5t.TypeID:
+    if isinstance(dtype, bfloat16.Bfloat16):
+        return bfloat16.h5_type()
     return h5t.py_create(dtype.newbyteorder("<"), logical=True)
 
 

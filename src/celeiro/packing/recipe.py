@@ -10,16 +10,18 @@ matter which thread makes it, or when. All heavy calls release the GIL.
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from celeiro.errors import PictureError
+from celeiro.errors import OptionError, PictureError
 from celeiro.format import pictures
+from celeiro.format.bfloat16 import BITS, Bfloat16, StoredType
 from celeiro.format.checksum import crc32c
-from celeiro.format.codecs import JpegCodec, LosslessCodec, PixelCodec
+from celeiro.format.codecs import Bfloat16Codec, JpegCodec, LosslessCodec, PixelCodec
 from celeiro.format.names import printable
 from celeiro.packing import resize, stats
 from celeiro.packing.outcome import Made, Piece
@@ -117,6 +119,25 @@ class MaskKind:
     def codec(self) -> LosslessCodec:
         """The codec of masks, whatever the store of the pictures."""
         return LosslessCodec(self.shape, self.dtype, self.compressor)
+
+
+@dataclass(frozen=True, slots=True)
+class FieldKind:
+    """A field that the recipe makes, one row of a fixed size a sample."""
+
+    name: str
+    """What it is called in the file."""
+    stream: str
+    """Payload stream of its rows."""
+    shape: tuple[int, ...]
+    """Of one row."""
+    dtype: np.dtype[Any]
+    """Of its values, little-endian."""
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row."""
+        return math.prod(self.shape) * self.dtype.itemsize
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,8 +313,17 @@ def recipe_for(
     return SizedRecipe(plan, codec, files, budget, mask)
 
 
-def codec_for(options: PackOptions, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Codec:
+def codec_for(options: PackOptions, shape: tuple[int, ...], dtype: StoredType) -> Codec:
     """The codec of a store with samples of one shape."""
+    if isinstance(dtype, Bfloat16):
+        if options.store == "lossless":
+            return Bfloat16Codec(LosslessCodec(shape, BITS, options.compressor))
+        if options.store == "pixels":
+            return Bfloat16Codec(PixelCodec(shape, BITS))
+        raise OptionError(
+            f"store {options.store!r} holds pictures of 8 bits; these are bfloat16. Choose --store "
+            "pixels or --store lossless."
+        )
     match options.store:
         case "jpeg":
             return JpegCodec(shape, options.quality, options.subsampling, dtype)

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from celeiro.errors import OptionError, ResumeError, RowError, SourceError
-from celeiro.format import layout
+from celeiro.format import bfloat16, layout
+from celeiro.format.bfloat16 import Bfloat16, rounded, spelled
 from celeiro.format.codecs import JpegCodec
 from celeiro.packing import assemble, resize, stats
 from celeiro.packing.order import shuffled
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from celeiro.format.bfloat16 import StoredType
     from celeiro.packing.job import How
     from celeiro.packing.options import PackOptions
 
@@ -57,11 +59,14 @@ class Kind:
 
     shape: tuple[int, ...]
     """Shape of one row as it comes."""
-    dtype: np.dtype[Any]
+    dtype: StoredType
     """Type of its values as they are stored, little-endian."""
 
     def __post_init__(self) -> None:
         """Refuse values that are no numbers, or that have no size of their own everywhere."""
+        object.__setattr__(self, "dtype", bfloat16.type_of(self.dtype))
+        if isinstance(self.dtype, Bfloat16):
+            return
         if self.dtype.kind not in "buifc" or self.dtype.char in "gG":
             raise RowError(
                 f"rows of {self.dtype}: wanted numbers of at most 64 bits. Convert them first."
@@ -77,12 +82,27 @@ class Kind:
         """Why a row does not fit, or None."""
         if row.shape != self.shape:
             return f"its shape is {row.shape}, wanted {self.shape}"
+        if isinstance(self.dtype, Bfloat16):
+            return _not_bfloat16(row)
         if row.dtype != self.dtype and not np.can_cast(row.dtype, self.dtype, "safe"):
             return (
                 f"its dtype is {row.dtype}, wanted {self.dtype} as in the first row; "
                 f"convert it with .astype({str(self.dtype)!r}) if nothing is lost by that"
             )
         return None
+
+
+def _not_bfloat16(row: npt.NDArray[Any]) -> str | None:
+    """Why bfloat16 does not hold the values of a row, or None."""
+    if row.dtype.kind != "f" and bfloat16.type_of(row.dtype) is not bfloat16.BFLOAT16:
+        return f"its dtype is {row.dtype}, wanted bfloat16, or floats that it holds"
+    at = bfloat16.first_inexact(row)
+    if at is None:
+        return None
+    return (
+        f"its value {row[at].item()!r} at {at} is none of bfloat16; round it first, as "
+        "ml_dtypes and celeiro.format.bfloat16.rounded do"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +210,7 @@ class RowWriter:
         self.codec = codec_for(options, shape, kind.dtype)
         told = shaped_by(options)
         wanted = told["options"] | {
-            "rows": [list(kind.shape), kind.dtype.str],
+            "rows": [list(kind.shape), spelled(kind.dtype)],
             "made_by": told["made_by"],
             **(identity or {}),
         }
@@ -235,7 +255,7 @@ class RowWriter:
     def check_space(self) -> None:
         """Refuse to begin what cannot end, where that is known; SpaceError."""
         if self.options.store == "pixels" and self.progress.total is not None:
-            weight = math.prod(self.codec.shape) * self.codec.dtype.itemsize
+            weight = math.prod(self.codec.shape) * self.codec.stored.itemsize
             self.work.check_space((self.progress.total - self.progress.done) * weight)
 
     def reload(self) -> None:
@@ -308,7 +328,7 @@ class RowWriter:
             store=self.options.store,
             samples=len(kept),
             shape=self.codec.shape,
-            dtype=str(self.codec.dtype),
+            dtype=str(self.codec.stored),
             classes=count_classes(labels, label_names),
             splits={name: len(rows) for name, rows in splits.items()},
             refused=[(f"row {task}", reason) for task, reason in record.progress.refused],
@@ -368,10 +388,11 @@ class RowWriter:
         reason = self.kind.misfit(row) or self.label_kind.misfit(label)
         if reason:
             return Refused(reason)
-        row = np.ascontiguousarray(row, self.kind.dtype)
+        row = np.ascontiguousarray(row, self.codec.dtype)
         if self.options.size is not None:
             placement = resize.place(row.shape[:2], self.options.size, self.options.resize)
             row = np.ascontiguousarray(resize.apply(row, placement))
+            row = rounded(row) if isinstance(self.kind.dtype, Bfloat16) else row
         piece = piece_of(self.codec, row)
         if isinstance(self.codec, JpegCodec) and self.options.check == "decode":
             row = self.codec.decode(bytes(piece.data))

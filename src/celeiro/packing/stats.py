@@ -134,8 +134,8 @@ def sums_of(sample: npt.NDArray[Any]) -> Sums:
     flat = sample.reshape(-1, channels(sample.shape))
     if sample.dtype.kind in "ui" and sample.dtype.itemsize <= 2:
         return _sums_of_integers(flat)
-    values = flat.astype(np.float64, copy=False)
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"):  # a signalling NaN warns when it is converted
+        values = flat.astype(np.float64, copy=False)
         first = values.sum(axis=0)
         second = np.square(values).sum(axis=0)
     return Sums(len(flat), first, second)

@@ -43,6 +43,8 @@ _MARK = "celeiro_job"
 """What makes a job.json ours; its value is the version of what stands in the folder."""
 
 _VERSION = 1
+# A table of so many characters is told part by part.
+_LONG_TABLE = 120
 # How often everything so far is put on the disk itself, seconds: what a power cut can take.
 _DURABLE_EVERY = 10.0
 
@@ -353,7 +355,7 @@ class Work:
             return
         if different:
             changes = "; ".join(
-                f"{k} was {begun.get(k)!r}, is {wanted.get(k)!r}" for k in sorted(different)
+                change for k in sorted(different) for change in _changes(k, begun, wanted)
             )
             raise ResumeError(
                 f"{self.folder} was begun with other options: {changes}. Give the same ones to "
@@ -489,6 +491,18 @@ def _begun(folder: Path) -> dict[str, Any] | None:
     """What stands in the folder's job.json, if it is one of ours."""
     found = _read_json(folder / "job.json")
     return found if found and _MARK in found else None
+
+
+def _changes(name: str, was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """What changed of one entry; of a long table no more than that."""
+    before, after = was.get(name), now.get(name)
+    long = len(f"{before}{after}") > _LONG_TABLE
+    if long and isinstance(before, dict) and isinstance(after, dict):
+        for part in sorted({**before, **after}):
+            if before.get(part) != after.get(part):
+                yield from _changes(part, before, after)
+    else:
+        yield f"{name} was {before!r}, is {after!r}"
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 
 from celeiro.errors import CeleiroError, FormatError
+from celeiro.format import bfloat16
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -156,6 +157,11 @@ def dtype_of(data: h5py.Dataset) -> np.dtype[Any] | None:
     except (TypeError, ValueError):
         return None
     return dtype
+
+
+def type_name(data: h5py.Dataset) -> str:
+    """Name of the type of the values as they stand in the file; "None" where NumPy has none."""
+    return bfloat16.NAME if bfloat16.is_stored(data) else str(dtype_of(data))
 
 
 def raw_bytes(data: h5py.Dataset) -> int:

@@ -65,7 +65,7 @@ def _ours(file: h5py.File, path: Path) -> dict[str, Any]:
         "key": header.key,
         "samples": count,
         "shape": shape,
-        "dtype": str(hdf5.dtype_of(data)),
+        "dtype": hdf5.type_name(data),
         "color": header.color,
         "classes": _classes(file, count),
         "splits": _splits(file),
@@ -136,7 +136,7 @@ def _data_set(name: str, data: h5py.Dataset) -> dict[str, Any]:
     return {
         "name": name,
         "shape": list(data.shape or ()),
-        "dtype": str(hdf5.dtype_of(data)),
+        "dtype": hdf5.type_name(data),
         "chunks": list(data.chunks) if data.chunks else None,
         "filters": [plist.get_filter(i)[0] for i in range(plist.get_nfilters())],
         "raw_bytes": hdf5.raw_bytes(data),

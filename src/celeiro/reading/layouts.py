@@ -3,6 +3,7 @@
     contiguous, plain values            rows.py
     chunked, filters that we vouch for  chunks.py
     compact, never written              held.py
+    any of these, but of bfloat16       widened.py, around what reads the bits
     any other filter, type or layout    fallback.py, said once
 
 Refused: data kept in other files, unless virtual and in this file's own folder; and what is no
@@ -21,13 +22,14 @@ import h5py
 import numpy as np
 
 from celeiro.errors import FormatError
-from celeiro.format import index
+from celeiro.format import bfloat16, index
 from celeiro.format.chunks import ChunkCodec, filters_of, unsupported
 from celeiro.reading import hdf5
 from celeiro.reading.samples.chunks import ChunkSamples
 from celeiro.reading.samples.fallback import FallbackSamples
 from celeiro.reading.samples.held import HeldSamples
 from celeiro.reading.samples.rows import RowSamples
+from celeiro.reading.samples.widened import WidenedSamples
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,11 +80,13 @@ def samples_in(
             "which celeiro does not read. Copy it into one file with `h5repack`."
         )
     values = _values(data)
-    stored = stored_dtype(data)
+    stored, bits = stored_dtype(data), bfloat16.bits_type(data.id.get_type())
     form = plist.get_layout()
     if form == h5py.h5d.VIRTUAL:
         _check_virtual(plist, data, path)
         return _fallback(data, values, way.source.file, "it is a virtual data set")
+    if bits is not None:
+        return _widened(data, bits, way, crcs)
     if stored is None:
         return _fallback(
             data, values, way.source.file, f"its values are of HDF5's own type {values}"
@@ -116,6 +120,36 @@ def stored_dtype(data: h5py.Dataset) -> np.dtype[Any] | None:
         plain = np.dtype(values.str)  # without what h5py notes on it
         same = kind.equal(h5py.h5t.py_create(plain, logical=True))
     return np.dtype(values.str) if same else None
+
+
+def _widened(
+    data: h5py.Dataset, bits: np.dtype[Any], way: Way, crcs: npt.NDArray[np.uint32] | None
+) -> Samples:
+    """Samples of bfloat16: whatever reads their bits, and float32 made of those."""
+    form = data.id.get_create_plist().get_layout()
+    found: Samples
+    if form == h5py.h5d.COMPACT and _bytes(data) <= _MOST_COMPACT:
+        found = HeldSamples(stored_bits(data, bits), crcs)
+    elif form == h5py.h5d.CONTIGUOUS:
+        rows = index.rows_of(data, way.source.file.size)
+        if rows is None:
+            fill = np.asarray(data.fillvalue, np.float32)
+            return HeldSamples(np.broadcast_to(fill, data.shape))
+        found = RowSamples(
+            way.source, rows, data.shape[1:], bits, crcs=crcs, workers=way.workers
+        )  # fmt: skip
+    else:
+        found = _chunked(data, np.dtype(np.float32), bits, way, crcs)
+    if not isinstance(found, (RowSamples, ChunkSamples, HeldSamples)):
+        return found
+    return WidenedSamples(found, workers=way.workers)
+
+
+def stored_bits(data: h5py.Dataset, bits: np.dtype[Any]) -> npt.NDArray[Any]:
+    """All values of a data set of bfloat16 as their bits, which HDF5 gives unconverted."""
+    found = np.empty(data.shape, bits)
+    data.id.read(h5py.h5s.ALL, h5py.h5s.ALL, found, data.id.get_type())
+    return found
 
 
 def _values(data: h5py.Dataset) -> np.dtype[Any]:
@@ -156,10 +190,17 @@ def _chunked(
         chunks,
         ChunkCodec(data.chunks, stored, filters),
         data.shape,
-        fill=data.fillvalue,
+        fill=_fill_value(data, stored),
         crcs=crcs,
         workers=way.workers,
     )
+
+
+def _fill_value(data: h5py.Dataset, stored: np.dtype[Any]) -> Any:
+    """What stands where nothing was written, as stored: of bfloat16 its bits."""
+    if stored.kind == "u" and data.dtype.kind == "f":
+        return bfloat16.bits_of(np.asarray(data.fillvalue))
+    return data.fillvalue
 
 
 def _fallback(data: h5py.Dataset, values: np.dtype[Any], file: File, reason: str) -> Samples:
@@ -170,7 +211,8 @@ def _fallback(data: h5py.Dataset, values: np.dtype[Any], file: File, reason: str
         data.name,
         reason,
     )
-    return FallbackSamples(file, data.name, data.shape, values)
+    half = bfloat16.NAME if bfloat16.is_stored(data) else None
+    return FallbackSamples(file, data.name, data.shape, values, stored_dtype=half)
 
 
 def _check_virtual(plist: Any, data: h5py.Dataset, path: Path) -> None:

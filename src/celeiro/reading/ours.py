@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 
 from celeiro.errors import FormatError, OptionError
-from celeiro.format import index, layout
+from celeiro.format import bfloat16, index, layout
 from celeiro.format.checksum import crc32c
 from celeiro.format.chunks import ChunkCodec, filters_of
 from celeiro.format.names import Names
@@ -24,11 +24,12 @@ from celeiro.reading.belief import Belief
 from celeiro.reading.columns import Lazy, Pictures, Texts
 from celeiro.reading.contents import Contents
 from celeiro.reading.header import Header, samples_of
-from celeiro.reading.layouts import Way, samples_in, stored_dtype
+from celeiro.reading.layouts import Way, samples_in, stored_bits, stored_dtype
 from celeiro.reading.samples.chunks import ChunkSamples
 from celeiro.reading.samples.files import FileSamples
 from celeiro.reading.samples.flipped import FlippedSamples
 from celeiro.reading.samples.rows import RowSamples
+from celeiro.reading.samples.widened import WidenedSamples
 from celeiro.reading.threads import Lock
 
 if TYPE_CHECKING:
@@ -107,6 +108,8 @@ class Ours:
             samples = self._rows(data, crcs)
         else:
             samples = chunked = self._chunks(data, layout.INDEX, layout.CRC)
+            if bfloat16.is_stored(data):
+                samples = WidenedSamples(chunked, workers=self.way.workers)
             reindex = _Reindex(chunked, self.path, header.key, self.way)
         if flip:
             samples = FlippedSamples(samples, workers=self.way.workers)
@@ -157,13 +160,15 @@ class Ours:
             )
         if rows is None:
             return samples_in(data, self.way)
+        if bfloat16.is_stored(data):
+            return samples_in(data, self.way, crcs=crcs)
         return RowSamples(
             self.way.source, rows, data.shape[1:], self._dtype(data), crcs=crcs,
             workers=self.way.workers,
         )  # fmt: skip
 
     def _chunks(self, data: h5py.Dataset, index_name: str, crc_name: str) -> ChunkSamples:
-        stored = self._dtype(data)
+        stored = bfloat16.bits_type(data.id.get_type()) or self._dtype(data)
         codec = ChunkCodec(data.chunks, stored, filters_of(data.id.get_create_plist()))
         crcs = self._crcs(crc_name, len(data)) if self.check_crcs else None
         chunks = self._index(data, index_name, crcs)
@@ -173,8 +178,9 @@ class Ours:
                 f"{self.path}: chunks of {data.name!r} are missing or went without their filters. "
                 f"It is damaged{_ADVICE}"
             )
+        # All were written, so that there is nothing to fill in.
         return ChunkSamples(
-            self.way.source, chunks, codec, data.shape, fill=data.fillvalue, crcs=crcs,
+            self.way.source, chunks, codec, data.shape, fill=0, crcs=crcs,
             workers=self.way.workers,
         )  # fmt: skip
 
@@ -300,12 +306,20 @@ class Ours:
         if data is None:
             raise FormatError(f"{self.path}: {name!r} is not stored as the format has it.")
         shape, dtype = data.shape, np.dtype(data.dtype.str)
+        bits = bfloat16.bits_type(data.id.get_type())
+        if bits is not None:
+            dtype = bits
+        elif dtype.kind in "buifc" and stored_dtype(data) is None:
+            raise FormatError(
+                f"{self.path}: the values of {name!r} are of a type that the format does not hold. "
+                f"It is damaged{_ADVICE}"
+            )
         crc = _number(data, layout.ATTR_CRC) if self.check_crcs else None
         if self.check_crcs and crc is None:
             raise FormatError(f"{self.path}: {name!r} has no checksum. It is damaged{_ADVICE}")
         if data.id.get_create_plist().get_layout() == h5py.h5d.COMPACT:
-            held = np.asarray(data[()], dtype)
-            return Lazy(lambda: _checked(held, crc, name, self.path))
+            held = np.asarray(data[()], dtype) if bits is None else stored_bits(data, bits)
+            return Lazy(lambda: _widened(_checked(held, crc, name, self.path), bits))
         file, offset = self.way.source.file, data.id.get_offset()
         length = math.prod(shape) * dtype.itemsize
         if length and (offset is None or offset + length > file.size):
@@ -319,7 +333,7 @@ class Ours:
             if length:
                 file.read_into(values.reshape(-1).view(np.uint8).data, int(offset))
                 file.check()
-            return _checked(values, crc, name, self.path)
+            return _widened(_checked(values, crc, name, self.path), bits)
 
         return Lazy(load)
 
@@ -439,6 +453,8 @@ class Ours:
             samples = self._files(path, crc, None)
         else:
             self._check_store(data, path, "lossless")
+            if not isinstance(data, h5py.Dataset) or bfloat16.is_stored(data):
+                raise FormatError(f"{self.path}: {path!r} are no masks: their values are bfloat16.")
             samples = chunked = self._chunks(data, layout.field_index(name), crc)
             reindex = _Reindex(chunked, self.path, path, self.way)
         file = self.way.source.file
@@ -486,6 +502,15 @@ def _checked(values: npt.NDArray[Any], crc: int | None, name: str, path: Path) -
         )
     values.setflags(write=False)
     return values
+
+
+def _widened(values: npt.NDArray[Any], bits: np.dtype[Any] | None) -> npt.NDArray[Any]:
+    """Of bits of bfloat16 the values."""
+    if bits is None:
+        return values
+    made = bfloat16.values_of(values)
+    made.setflags(write=False)
+    return made
 
 
 def _number(data: h5py.Dataset, name: str) -> int | None:

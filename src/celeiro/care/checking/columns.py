@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 NUMBERS = ("<i8", "<f8", "|u1")
 """Types of labels and fields, as NumPy spells them."""
 
+SMALL_FLOATS = ("<f4", "<f2")
+"""Further ones of fields with a row of numbers a sample, such as the layers of a network."""
+
 # Bytes of a column that are read at once for its checksum.
 _PIECE = 1 << 20
 

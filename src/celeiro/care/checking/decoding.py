@@ -41,6 +41,11 @@ def any_picture(_number: int, data: bytes) -> None:
     pictures.decode(data)
 
 
+def any_mask(_number: int, data: bytes) -> None:
+    """Decode a mask of which nothing else is known."""
+    pictures.decode_mask(data)
+
+
 def mask(
     shapes: npt.NDArray[np.uint32], turns: npt.NDArray[np.uint8], number: int, data: bytes
 ) -> None:

@@ -20,7 +20,8 @@ import numpy as np
 from celeiro.care.checking import decoding
 from celeiro.care.checking.columns import Columns, number
 from celeiro.errors import FormatError
-from celeiro.format import filters, layout
+from celeiro.format import bfloat16, filters, layout
+from celeiro.format.bfloat16 import BFLOAT16
 from celeiro.format.chunks import ChunkCodec, Number, filters_of
 from celeiro.format.index import MISSING
 from celeiro.reading.layouts import stored_dtype
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from celeiro.format.bfloat16 import StoredType
     from celeiro.format.chunks import Filter
 
 # A sample takes a byte at least; what is promised beyond that (of a file that was cut, all) is
@@ -57,6 +59,14 @@ class Stream:
     """Decode one sample by number and bytes; raises where it is not what it should be."""
     codec: ChunkCodec | None = None
     """Shape, type and filters where all samples have the same; None of picture files."""
+    is_bfloat16: bool = False
+    """Whether the codec gives the bits of bfloat16, for which NumPy has no type."""
+
+    @property
+    def stored(self) -> StoredType:
+        """Type of the values in the file."""
+        assert self.codec is not None
+        return BFLOAT16 if self.is_bfloat16 else self.codec.dtype
 
 
 class Streams(Columns):
@@ -81,7 +91,7 @@ class Streams(Columns):
         return self._chunks(data, name, dtype, store, layout.INDEX, layout.CRC)
 
     def _values_of(self, data: h5py.Dataset, name: str) -> np.dtype[Any] | None:
-        found = stored_dtype(data)
+        found = bfloat16.bits_type(data.id.get_type()) or stored_dtype(data)
         sizes = {"b": (1,), "u": (1, 2, 4, 8), "i": (1, 2, 4, 8), "f": (2, 4, 8), "c": (8, 16)}
         if found is None or found.itemsize not in sizes.get(found.kind, ()):
             self.found.add(name, f"values of type {data.dtype}, which the format does not hold")
@@ -109,7 +119,8 @@ class Streams(Columns):
         starts = np.uint64(base) + rows.astype(np.uint64) * np.uint64(length)
         lengths = np.full(count, length, np.uint64)
         codec = ChunkCodec((1, *data.shape[1:]), dtype)
-        return Stream(name, rows, starts, lengths, crcs, None, codec)
+        half = bfloat16.is_stored(data)
+        return Stream(name, rows, starts, lengths, crcs, None, codec, is_bfloat16=half)
 
     def _chunks(
         self, data: h5py.Dataset, name: str, dtype: np.dtype[Any], store: str, index: str, crc: str
@@ -135,7 +146,9 @@ class Streams(Columns):
         sound = self._stored_chunks(name, table, masks)
         if self.hints:
             self._index(index, table)
-        return Stream(name, sound, table[sound, 0], table[sound, 1], crcs, decode, codec)
+        half = bfloat16.is_stored(data)
+        starts, lengths = table[sound, 0], table[sound, 1]
+        return Stream(name, sound, starts, lengths, crcs, decode, codec, is_bfloat16=half)
 
     def _listed(
         self, data: h5py.Dataset, name: str
@@ -250,7 +263,8 @@ class Streams(Columns):
         base = self.contiguous(data, name)
         if base is None:
             return None
-        decode = None
+        # Where it is lost what stands beside them, files must decode at least.
+        decode: Callable[[int, bytes], None] = decoding.any_mask if mask else decoding.any_picture
         if shapes is not None and turns is not None:
             decode = partial(decoding.mask if mask else decoding.picture, shapes, turns)
         starts, lengths = offsets[:-1] + np.uint64(base), np.diff(offsets)
@@ -262,6 +276,9 @@ class Streams(Columns):
         path, crc = layout.field(name), layout.field_crc(name)
         if store == "encoded":
             return self.files(path, crc, mask=True)
+        if bfloat16.is_stored(data):
+            self.found.add(path, "values of bfloat16, which no mask has")
+            return None
         dtype = self._values_of(data, path)
         if dtype is None or not self.is_kept_here(data, path):
             return None

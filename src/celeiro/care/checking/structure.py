@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
-from celeiro.care.checking.columns import NUMBERS, without
+from celeiro.care.checking.columns import NUMBERS, SMALL_FLOATS, without
 from celeiro.care.checking.streams import Stream, Streams
 from celeiro.errors import FormatError
 from celeiro.format import layout
@@ -233,7 +233,7 @@ class _Page(Streams):
         else:
             several = len(data.shape or ()) == 2
             rows = (self.count, None) if several else (self.count,)
-            self.column(path, NUMBERS if several else (*NUMBERS, "S"), rows)
+            self.column(path, (*NUMBERS, *SMALL_FLOATS) if several else (*NUMBERS, "S"), rows)
         return None
 
     # All together

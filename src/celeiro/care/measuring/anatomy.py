@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
-from celeiro.format import filters, index
+from celeiro.format import bfloat16, filters, index
+from celeiro.format.bfloat16 import Bfloat16
 from celeiro.format.chunks import filters_of, unsupported
 from celeiro.reading import hdf5
 from celeiro.reading.layouts import stored_dtype
@@ -25,6 +26,7 @@ from celeiro.reading.layouts import stored_dtype
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from celeiro.format.bfloat16 import StoredType
     from celeiro.reading.dataset import Dataset
 
 _MOST_LABELS = 20_000_000
@@ -64,7 +66,7 @@ class Layout:
     asks_hdf5: str | None
     """Why celeiro must leave reading to HDF5; None where it need not."""
     plain: bool
-    """Whether they stand in the file as in memory, so that no layout is read faster."""
+    """Whether they stand as in `pixels`, so that no layout is read faster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ class Values:
     """The type of the values against what a sample of them holds."""
 
     dtype: str
-    """As they are given."""
+    """As they stand in the file, or as they are given where that is another NumPy type."""
     low: float | None
     """Smallest that was seen; None where there is no order, or no number."""
     high: float | None
@@ -151,7 +153,7 @@ def why_hdf5(data: h5py.Dataset) -> str | None:
     form = plist.get_layout()
     if form == h5py.h5d.VIRTUAL:
         return "it is a virtual data set, whose values stand in other places"
-    stored = stored_dtype(data)
+    stored = bfloat16.bits_type(data.id.get_type()) or stored_dtype(data)
     if stored is None:
         return "its values are of a type of HDF5's own"
     if form != h5py.h5d.CHUNKED:
@@ -163,7 +165,7 @@ def why_hdf5(data: h5py.Dataset) -> str | None:
 
 
 def _is_plain(data: h5py.Dataset, form: str) -> bool:
-    stored = stored_dtype(data)
+    stored = bfloat16.bits_type(data.id.get_type()) or stored_dtype(data)
     return form == "contiguous" and stored is not None and stored.isnative and stored.kind != "b"
 
 
@@ -198,8 +200,10 @@ _ROUNDING = 1e-3
 _ROUNDING_HALF = 0.2
 
 
-def values_of(samples: npt.NDArray[Any]) -> Values:
+def values_of(samples: npt.NDArray[Any], stored: StoredType | None = None) -> Values:
     """What is in an array, and the smallest type that would hold it.
+
+    `stored` is the type in the file where that is bfloat16, which knows n / 255 too badly to tell.
 
     Examples
     --------
@@ -207,18 +211,19 @@ def values_of(samples: npt.NDArray[Any]) -> Values:
     >>> found.what, found.fits
     ('whole numbers', 'uint8')
     """
-    dtype = samples.dtype
+    dtype = stored or samples.dtype
     if dtype.kind not in "iuf" or not samples.size:
         return Values(str(dtype), None, None, "", None, 1.0, 0.0)
     low, high = float(samples.min()), float(samples.max())
     if not (math.isfinite(low) and math.isfinite(high)):
         return Values(str(dtype), None, None, "some are no numbers, or infinite", None, 1.0, 0.0)
-    for scale, offset, what in _SCALES if dtype.kind == "f" else _SCALES[:1]:
+    fine = dtype.kind == "f" and not isinstance(dtype, Bfloat16)
+    for scale, offset, what in _SCALES if fine else _SCALES[:1]:
         whole = _whole_numbers(samples, low, high, scale, offset)
         if whole is not None:
             return Values(str(dtype), low, high, what, _narrower(dtype, *whole), scale, offset)
     fits = None
-    if dtype == np.float64 and np.array_equal(samples.astype(np.float32), samples):
+    if samples.dtype == np.float64 and np.array_equal(samples.astype(np.float32), samples):
         fits = "float32"
     return Values(str(dtype), low, high, "", fits, 1.0, 0.0)
 
@@ -259,7 +264,7 @@ def _whole_numbers(
     return round(first), round(last)
 
 
-def _narrower(dtype: np.dtype[Any], low: float, high: float) -> str | None:
+def _narrower(dtype: StoredType, low: float, high: float) -> str | None:
     for name in "uint8 int8 uint16 int16 uint32 int32".split():
         range_ = np.iinfo(name)
         if range_.min <= low and high <= range_.max:

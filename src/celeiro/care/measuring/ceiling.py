@@ -24,6 +24,7 @@ from celeiro.format.chunks import Number
 from celeiro.reading.samples.chunks import ChunkSamples
 from celeiro.reading.samples.files import FileSamples
 from celeiro.reading.samples.rows import RowSamples
+from celeiro.reading.samples.widened import WidenedSamples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -70,20 +71,26 @@ class Plan:
         return len(self.rows)
 
 
+def stored_samples(ds: Dataset) -> Any:
+    """Who reads the stored bytes: of bfloat16 who reads the bits, for others to widen."""
+    samples = ds._opened.contents.samples
+    return samples.bits if isinstance(samples, WidenedSamples) else samples
+
+
 def can_plan(ds: Dataset) -> bool:
     """Whether it is known which bytes a sample is made of."""
-    return isinstance(ds._opened.contents.samples, (RowSamples, ChunkSamples, FileSamples))
+    return isinstance(stored_samples(ds), (RowSamples, ChunkSamples, FileSamples))
 
 
 def pieces_a_sample(ds: Dataset) -> int:
     """How many pieces one sample may be made of."""
-    samples = ds._opened.contents.samples
+    samples = stored_samples(ds)
     return samples.chunks.per_row if isinstance(samples, ChunkSamples) else 1
 
 
 def plan(ds: Dataset, batch: npt.NDArray[np.int64]) -> Plan:
     """Which bytes a batch takes."""
-    samples = ds._opened.contents.samples
+    samples = stored_samples(ds)
     if isinstance(samples, ChunkSamples):
         return Plan(batch, _chunks(samples, batch))
     assert isinstance(samples, (RowSamples, FileSamples))
@@ -269,7 +276,9 @@ class Decode:
 
 def decoder(ds: Dataset) -> tuple[Callable[[bytes, Any], object], int, str] | None:
     """What decodes one piece into room for so many bytes, and its name; None for plain values."""
-    samples = ds._opened.contents.samples
+    samples = stored_samples(ds)
+    if isinstance(samples, RowSamples) and samples.dtype != ds.dtype:
+        return _widen, math.prod(samples.shape) * 4, "shifting bits"
     if isinstance(samples, FileSamples):
         return _picture(ds.color or "RGB"), 0, "libjpeg-turbo and OpenCV"
     if not isinstance(samples, ChunkSamples):
@@ -287,6 +296,11 @@ def decoder(ds: Dataset) -> tuple[Callable[[bytes, Any], object], int, str] | No
             return _blosc(), room, "Blosc"
         case _:
             return _any(codec), room, " + ".join(map(str, codec.filters))
+
+
+def _widen(data: bytes, room: Any) -> object:
+    bits = np.frombuffer(data, np.uint16)
+    return np.left_shift(bits, 16, out=room.view(np.uint32), dtype=np.uint32)
 
 
 def _jpeg(color: str) -> Callable[[bytes, Any], object]:

@@ -17,7 +17,7 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -26,9 +26,12 @@ from celeiro.errors import CeleiroError, FormatError, OptionError
 from celeiro.format import index, layout
 from celeiro.format.checksum import crc32c
 from celeiro.format.chunks import ChunkCodec, Filter
-from celeiro.format.codecs import JpegCodec, LosslessCodec, PixelCodec, filter_pipeline
+from celeiro.format.codecs import Bfloat16Codec, PixelCodec, filter_pipeline
+from celeiro.packing.options import PackOptions
+from celeiro.packing.recipe import codec_for
 from celeiro.reading.samples.chunks import ChunkSamples
 from celeiro.reading.samples.rows import RowSamples
+from celeiro.reading.samples.widened import WidenedSamples
 from celeiro.reading.source import FileSource
 from celeiro.storage.local import File
 
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from celeiro.format.bfloat16 import StoredType
     from celeiro.format.codecs import Codec
     from celeiro.reading.dataset import Dataset
     from celeiro.reading.samples import Samples
@@ -165,7 +169,13 @@ def through_h5py(
 
 
 def of_stores(
-    samples: list[npt.NDArray[Any]], count: int, *, encoded: Cost, workers: int, seconds: float
+    samples: list[npt.NDArray[Any]],
+    count: int,
+    *,
+    encoded: Cost,
+    workers: int,
+    seconds: float,
+    stored: StoredType | None = None,
 ) -> tuple[Cost, ...]:
     """An epoch of each store, were the file packed again.
 
@@ -177,6 +187,8 @@ def of_stores(
         Samples of the whole file.
     encoded
         What is to be said of that store: only files of pictures can be kept as they are.
+    stored
+        Type to store them in; by default theirs.
     """
     shapes = {sample.shape for sample in samples}
     costs = []
@@ -187,7 +199,7 @@ def of_stores(
             why = "pictures of many sizes: give --size" if shapes else "no sample could be read"
             costs.append(Cost(store, why_not=why))
         else:
-            costs.append(_of_store(store, samples, count, workers, seconds))
+            costs.append(_of_store(store, samples, stored, count, workers, seconds))
     return tuple(costs)
 
 
@@ -195,11 +207,12 @@ def of_stores(
 
 
 def _of_store(
-    store: str, samples: list[npt.NDArray[Any]], count: int, workers: int, seconds: float
-) -> Cost:
+    store: str, samples: list[npt.NDArray[Any]], stored: StoredType | None, count: int,
+    workers: int, seconds: float,
+) -> Cost:  # fmt: skip
     first = samples[0]
     try:
-        codec = _codec(store, first.shape, first.dtype)
+        codec = _codec(store, first.shape, stored or first.dtype)
         payloads = _encoded(codec, samples, seconds)
         with tempfile.TemporaryDirectory(prefix="celeiro-doctor-") as folder:
             scratch = Path(folder) / "samples"
@@ -211,10 +224,8 @@ def _of_store(
         return Cost(store, why_not=f"no scratch file: {error.strerror or error}")
 
 
-def _codec(store: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Codec:
-    if store == "jpeg":
-        return JpegCodec(shape, dtype=dtype)
-    return LosslessCodec(shape, dtype) if store == "lossless" else PixelCodec(shape, dtype)
+def _codec(store: str, shape: tuple[int, ...], dtype: StoredType) -> Codec:
+    return codec_for(PackOptions(store=cast("layout.Store", store)), shape, dtype)
 
 
 def _encoded(codec: Codec, samples: list[npt.NDArray[Any]], seconds: float) -> list[bytes]:
@@ -251,6 +262,10 @@ def _read_back(
 def _samples(codec: Codec, payloads: list[bytes], source: FileSource, workers: int) -> Samples:
     """The very samples that a file of that store would have, checksums included."""
     count = len(payloads)
+    if isinstance(codec, Bfloat16Codec):
+        bits = _samples(codec.bits, payloads, source, workers)
+        assert isinstance(bits, (RowSamples, ChunkSamples))
+        return WidenedSamples(bits, workers=workers)
     if isinstance(codec, PixelCodec):
         rows = index.Rows(0, len(payloads[0]), count)
         return RowSamples(source, rows, codec.shape, codec.dtype, crcs=None, workers=workers)

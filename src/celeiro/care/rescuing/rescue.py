@@ -24,6 +24,7 @@ from celeiro.care.rescuing.mended import find_headers, mended
 from celeiro.care.rescuing.rest import Rest
 from celeiro.errors import FormatError, OptionError, PictureError
 from celeiro.format import layout, pictures
+from celeiro.format.bfloat16 import BITS, Bfloat16, type_of
 from celeiro.format.chunks import ChunkCodec, Filter, Number
 from celeiro.packing.outcome import Progress
 from celeiro.packing.recipe import MASK
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from celeiro.format.bfloat16 import StoredType
     from celeiro.storage.local import File
 
 
@@ -215,7 +217,7 @@ class Rescue:
         store: str = "" if structure is None else structure.header.store
         if shape is not None:
             store = "pixels"
-            stream = self._cut_rows(shape, np.dtype(np.uint8 if dtype is None else dtype), crcs)
+            stream = self._cut_rows(shape, type_of(np.uint8 if dtype is None else dtype), crcs)
         elif store == "pixels" or (store == "lossless" and codec is None):
             raise FormatError(
                 f"{self.path}: where its samples are is lost, and with it their shape. "
@@ -223,7 +225,8 @@ class Rescue:
             )
         elif store == "lossless":
             assert codec is not None
-            stream = self._cut_chunks(codec, crcs)
+            assert before is not None
+            stream = replace(self._cut_chunks(codec, crcs), is_bfloat16=before.is_bfloat16)
         else:
             stream, store = self._cut_pictures(store, codec, crcs)
         if crcs is not None and not len(stream.numbers) and shape is None and structure is not None:
@@ -257,10 +260,12 @@ class Rescue:
         return Structure(store, header, count, sized, masks, keys, columns)
 
     def _cut_rows(
-        self, shape: tuple[int, ...], dtype: np.dtype[Any], crcs: npt.NDArray[np.uint32] | None
+        self, shape: tuple[int, ...], dtype: StoredType, crcs: npt.NDArray[np.uint32] | None
     ) -> Stream:
         """Rows of one length."""
-        codec = ChunkCodec((1, *shape), dtype.newbyteorder("<"))
+        half = isinstance(dtype, Bfloat16)
+        values = BITS if isinstance(dtype, Bfloat16) else dtype.newbyteorder("<")
+        codec = ChunkCodec((1, *shape), values)
         length = math.prod(shape) * dtype.itemsize
         end = self.disk.size
         if crcs is None:
@@ -273,7 +278,9 @@ class Rescue:
         rows = np.arange(count, dtype=np.int64)
         starts = np.uint64(layout.PAYLOAD_OFFSET) + rows.astype(np.uint64) * np.uint64(length)
         lengths = np.full(count, length, np.uint64)
-        return Stream(layout.DATA_KEY, rows, starts, lengths, crcs, None, codec)
+        return Stream(
+            layout.DATA_KEY, rows, starts, lengths, crcs, None, codec, is_bfloat16=half
+        )  # fmt: skip
 
     def _cut_chunks(self, codec: ChunkCodec, crcs: npt.NDArray[np.uint32] | None) -> Stream:
         """Chunks that a compressor made."""

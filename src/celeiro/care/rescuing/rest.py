@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from celeiro.errors import FormatError, PictureError
-from celeiro.format import layout
+from celeiro.format import bfloat16, layout
 from celeiro.format.chunks import Number
 from celeiro.format.codecs import JpegCodec
 from celeiro.format.names import Names
@@ -83,8 +83,7 @@ def job_of(rest: Rest, disk: File) -> Job:
     if stream.codec is None:
         recipe = recipe_for(plan, None, None, held)
         return Job(plan, None, None, recipe, origin)
-    shape, values = stream.codec.shape[1:], stream.codec.dtype.newbyteorder("<")
-    codec = codec_for(options, shape, values)
+    codec = codec_for(options, stream.codec.shape[1:], stream.stored.newbyteorder("<"))
     mask = None
     if rest.mask is not None and rest.mask.codec is not None:
         kind = rest.mask.codec
@@ -92,7 +91,7 @@ def job_of(rest: Rest, disk: File) -> Job:
     if isinstance(codec, JpegCodec):
         recipe = StoredRecipe(plan, codec, held, mask)
     else:
-        recipe = ArrayRecipe(plan, codec, held, Conversion(codec.dtype), mask)
+        recipe = ArrayRecipe(plan, codec, held, Conversion(codec.stored), mask)
     return Job(plan, codec, mask, recipe, origin)
 
 
@@ -252,4 +251,4 @@ def _decoded(stream: Stream, data: bytes) -> npt.NDArray[Any]:
     except FormatError as error:
         raise PictureError(str(error)) from error
     values: npt.NDArray[Any] = room[0]
-    return values
+    return bfloat16.values_of(values) if stream.is_bfloat16 else values

@@ -293,6 +293,8 @@ def _is_column(item: Any, roles: Roles) -> bool:
     if not isinstance(item, h5py.Dataset) or not item.shape or item.chunks is not None:
         return False
     plain = item.dtype in (np.int64, np.float64, np.uint8) or _is_plain_text(item)
+    # Layers of a network, beside its features.
+    plain = plain or (item.dtype in (np.float32, np.float16) and item.ndim == 2)
     return bool(plain and item.ndim <= 2 and item.shape[0] == roles.count)
 
 

@@ -3,6 +3,7 @@
     rows.py      contiguous: read into place
     chunks.py    chunked: read, decode into place; each chunk once a batch
     files.py     picture files one after the other: read, decode to whatever size each has
+    widened.py   bfloat16: what one of these reads as bits, as float32
     fallback.py  anything else: HDF5 itself, in a process that may crash
 
 None holds the GIL while bytes are copied or decoded, and none but the last calls HDF5.

@@ -47,11 +47,22 @@ class FallbackSamples:
         Of the data set, samples first.
     dtype
         Of its values as h5py gives them.
+    stored_dtype
+        Name of their type in the file, where that is one of ours; by default that of `dtype`.
     """
 
-    def __init__(self, file: File, key: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    def __init__(
+        self,
+        file: File,
+        key: str,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        *,
+        stored_dtype: str | None = None,
+    ) -> None:
         self.shape = shape[1:]
         self.dtype = dtype.newbyteorder("=")
+        self.stored_dtype = stored_dtype or str(self.dtype)
         self._count = shape[0]
         self._file = file
         self._arguments = (os.path.abspath(file.path), key)

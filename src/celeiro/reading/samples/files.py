@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from celeiro.format.index import Flat
+    from celeiro.format.partial import Frame
     from celeiro.reading.samples.visiting import Part, Work
     from celeiro.reading.source import Source
 
@@ -97,17 +98,23 @@ class FileSamples:
     ) -> None:
         """Give each picture, or as much of it as is wanted, to `work` in this thread."""
         numbers = indices.tolist()
-        for at, view, sound in source.each(self._source, self._pieces(indices)):
-            number = numbers[at]
-            if not sound:
-                raise damaged(number)
-            data = bytes(view)
-            part = None if parts is None else parts[at]
-            found = None if part is None else self._decode_part(number, data, part)
-            if part is None or found is None:
-                work(at, self._decode(number, data, reuse=True), 1)
-            else:
-                work(at, found, part.factor)
+        for some in source.together(self._source, self._pieces(indices)):
+            todo = []  # with all that can be told of them before the first is decoded
+            for at, view, sound in some:
+                if not sound:
+                    raise damaged(numbers[at])
+                data = bytes(view)
+                part = None if parts is None else parts[at]
+                frame = None if part is None else self._frame(numbers[at], data, part)
+                todo.append((at, data, part, frame))
+            for at, data, part, frame in todo:
+                found = None
+                if part is not None and frame is not None:
+                    found = self._decode_part(data, frame, part)
+                if part is None or found is None:
+                    work(at, self._decode(numbers[at], data, reuse=True), 1)
+                else:
+                    work(at, found, part.factor)
 
     def lengths(self) -> npt.NDArray[np.int64]:
         """Bytes of each picture file."""
@@ -129,8 +136,8 @@ class FileSamples:
         crcs = None if self._crcs is None else self._crcs[indices]
         return Pieces(starts + self._flat.base, lengths, crcs)
 
-    def _decode_part(self, number: int, data: bytes, part: Part) -> npt.NDArray[np.uint8] | None:
-        """What is wanted of a JPEG that stands upright; None of what must be decoded whole.
+    def _frame(self, number: int, data: bytes, part: Part) -> Frame | None:
+        """That of a JPEG that stands upright; None of what must be decoded whole.
 
         Damage may go unnoticed then, so that only what a checksum speaks for is decoded in part.
         """
@@ -140,14 +147,17 @@ class FileSamples:
         frame = frame_of(data)
         if frame is None or (frame.height, frame.width) != (height, width):
             return None
-        if frame.exif and not _stands_upright(data):
-            return None
+        return None if frame.exif and not _stands_upright(data) else frame
+
+    def _decode_part(self, data: bytes, frame: Frame, part: Part) -> npt.NDArray[np.uint8] | None:
+        """What is wanted of a JPEG; None where it must be decoded whole."""
+        assert self._color is not None
         return decode_part(
             data,
             frame,
             part.rows,
             color=self._color,
-            buffer=room(3 * height * width),
+            buffer=room(3 * frame.height * frame.width),
             factor=part.factor,
             fast=part.fast,
         )

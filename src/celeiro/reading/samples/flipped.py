@@ -20,6 +20,7 @@ class FlippedSamples:
     def __init__(self, samples: Samples, *, workers: int) -> None:
         self.shape = samples.shape
         self.dtype = samples.dtype
+        self.stored_dtype: str = getattr(samples, "stored_dtype", str(samples.dtype))
         self._samples = samples
         self._workers = workers
 
