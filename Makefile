@@ -47,7 +47,7 @@ check: lint types test docs  ## all that CI checks
 .venv/ready-test: .venv/ready
 	$(BIN)/python -m pip install --quiet --retries 1 --group test \
 	  --extra-index-url https://download.pytorch.org/whl/cpu
-	$(BIN)/python -m pip install --quiet --retries 1 --no-deps torchvision==0.28.0 \
+	$(BIN)/python -m pip install --quiet --retries 1 --no-deps torchvision==0.28.0 timm==1.0.31 \
 	  --extra-index-url https://download.pytorch.org/whl/cpu
 	@touch $@
 

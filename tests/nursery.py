@@ -103,6 +103,9 @@ def warm_up() -> None:
     import numpy as np
 
     import celeiro
+    import celeiro.features.extract
+    import celeiro.features.models.function
+    import celeiro.feeding.transforms
 
     cv2.setNumThreads(1)  # a pool of OpenCV's would not live on in a child
     # A kill takes nothing from the kernel's cache, and waiting for the disk takes half the time.

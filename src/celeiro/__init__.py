@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from celeiro.care.salvage import salvage
     from celeiro.care.verify import verify
     from celeiro.classic import HDF5Dataset, HDF5DatasetGenerator, HDF5DatasetWriter
+    from celeiro.features.extract import extract_features
+    from celeiro.features.probe import probe
+    from celeiro.features.similar import duplicates, neighbours, suspects
+    from celeiro.features.sklearn import as_sklearn
     from celeiro.feeding.loader import Loader
     from celeiro.packing.outcome import Progress
     from celeiro.packing.pack import pack
@@ -40,12 +44,18 @@ __all__ = [
     "Progress",
     "Report",
     "__version__",
+    "as_sklearn",
     "bench",
     "doctor",
+    "duplicates",
+    "extract_features",
+    "neighbours",
     "open",
     "pack",
+    "probe",
     "repack",
     "salvage",
+    "suspects",
     "verify",
 ]
 
@@ -57,12 +67,18 @@ _FOUND_IN = {
     "Loader": "celeiro.feeding.loader",
     "Progress": "celeiro.packing.outcome",
     "Report": "celeiro.packing.report",
+    "as_sklearn": "celeiro.features.sklearn",
     "bench": "celeiro.care.bench",
     "doctor": "celeiro.care.doctor",
+    "duplicates": "celeiro.features.similar",
+    "extract_features": "celeiro.features.extract",
+    "neighbours": "celeiro.features.similar",
     "open": "celeiro.reading.dataset",
     "pack": "celeiro.packing.pack",
+    "probe": "celeiro.features.probe",
     "repack": "celeiro.care.repack",
     "salvage": "celeiro.care.salvage",
+    "suspects": "celeiro.features.similar",
     "verify": "celeiro.care.verify",
 }
 

@@ -8,6 +8,7 @@
     ├── SourceError     ValueError         a folder, manifest or sequence cannot be packed as it is
     │   └── PictureError                   one picture is missing, damaged or refused
     ├── OptionError     ValueError         options that contradict each other or mean nothing
+    ├── ModelError      ValueError         a model cannot be loaded, or answers otherwise than asked
     ├── RowError        ValueError         a row has another shape, dtype or place than the data set
     ├── ResumeError     ValueError         what was begun and what is asked for now differ
     ├── BusyError       BlockingIOError    somebody else is writing the same output
@@ -27,6 +28,7 @@ __all__ = [
     "ExistsError",
     "FormatError",
     "MissingExtraError",
+    "ModelError",
     "OptionError",
     "PictureError",
     "ResumeError",
@@ -79,6 +81,15 @@ class PictureError(SourceError):
 
 class OptionError(CeleiroError, ValueError):
     """Options that contradict each other, or a value outside its range."""
+
+
+class ModelError(CeleiroError, ValueError):
+    """A model that cannot be loaded as it was asked for, or that answers otherwise than asked."""
+
+    def __init__(self, message: str, picture: int | None = None) -> None:
+        super().__init__(message)
+        self.picture = picture
+        """Its place in the batch, 0 ≤ picture < B, where the answer to one is to blame."""
 
 
 class RowError(CeleiroError, ValueError):

@@ -43,6 +43,9 @@ def granary(tmp_path_factory):
     for store in ("pixels", "jpeg", "lossless", "encoded"):
         size = None if store == "encoded" else 32
         celeiro.pack(root / "photos", root / f"{store}.h5", size=size, store=store)
+    rows = rng.normal(size=(40, 8)).astype(np.float32)
+    labels = ["cat", "dog"] * 20
+    celeiro.pack(rows, root / "features.h5", key="features", labels=labels)
     for page in PAGES:
         for block in blocks(page, "csv", "json"):
             name = re.search(r'title="(.+?)"', block["more"])[1]

@@ -28,8 +28,8 @@ BELOW = {
     "keras": "feeding",
     "jax": "feeding",
     "classic": "feeding packing",
-    "features": "torch keras jax classic packing",
     "care": "torch keras jax classic packing",
+    "features": "care packing",
     "cli": "features care packing",
     "view": "features care",
 }

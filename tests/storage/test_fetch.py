@@ -35,10 +35,11 @@ def test_a_library_that_is_not_there_is_told_once(
 
 def states(fd: int, held: Map | None, pieces: Pieces) -> tuple[list[int], bytes]:
     room = np.zeros(int(pieces.lengths.sum()), np.uint8)
-    places = np.cumsum(pieces.lengths) - pieces.lengths
-    found = fetch.fetch(fetch.compiled(), fd, held, pieces, room, places)
-    count = len(pieces.offsets)
-    return ([FOUND] * count if found is None else found.tolist()), room.tobytes()
+    table = pieces.table(np.cumsum(pieces.lengths) - pieces.lengths)
+    found = fetch.fetch(fetch.compiled(), fd, held, table, fetch.address_of(room))
+    if held is not None:
+        held.note(len(room))
+    return fetch.states(found, len(table)), room.tobytes()
 
 
 @needs_kernel
@@ -46,10 +47,10 @@ def states(fd: int, held: Map | None, pieces: Pieces) -> tuple[list[int], bytes]
     seed=st.integers(0, 99),
     lengths=st.lists(
         st.one_of(st.integers(0, 70), st.sampled_from([4096, 12_287, 12_288, 24_600, 140_000])),
-        min_size=1, max_size=6,
+        min_size=1, max_size=fetch.MOST,
     ),
     mapped=st.booleans(),
-    wrong=st.integers(0, 5),
+    wrong=st.integers(0, fetch.MOST - 1),
 )  # fmt: skip
 def test_pieces_and_checksums_are_right_for_any_length(
     tmp_path_factory: pytest.TempPathFactory,
@@ -136,13 +137,14 @@ fd = os.open(path, os.O_RDONLY)
 size = os.path.getsize(path)
 held, theirs = fetch.Map(fd, size), mmap.mmap(fd, size, access=mmap.ACCESS_READ)
 pieces = fetch.Pieces(np.array([0, 500_000]), np.array([300_000, 300_000]))
-places = np.array([0, 300_000])
+table = pieces.table([0, 300_000])
 room = np.empty(600_000, np.uint8)
-assert fetch.fetch(fetch.compiled(), fd, held, pieces, room, places) is None
+address = fetch.address_of(room)
+assert fetch.fetch(fetch.compiled(), fd, held, table, address) == 0
 assert room.tobytes() == theirs[:300_000] + theirs[500_000:800_000]
 os.truncate(path, 100_000)
-found = fetch.fetch(fetch.compiled(), fd, held, pieces, room, places)
-assert found.tolist() == [fetch.LATE, fetch.LATE], found
+found = fetch.states(fetch.fetch(fetch.compiled(), fd, held, table, address), 2)
+assert found == [fetch.LATE, fetch.LATE], found
 print("told", flush=True)
 theirs[500_000]
 """

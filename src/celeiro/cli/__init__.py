@@ -13,10 +13,13 @@ import typer
 from celeiro._version import __version__
 from celeiro.cli.bench import bench
 from celeiro.cli.doctor import doctor
+from celeiro.cli.features import features
 from celeiro.cli.info import info
 from celeiro.cli.pack import joined, pack
+from celeiro.cli.probe import probe
 from celeiro.cli.repack import repack
 from celeiro.cli.salvage import salvage
+from celeiro.cli.similar import similar
 from celeiro.cli.verify import verify
 from celeiro.cli.words import say
 from celeiro.errors import CeleiroError, OptionError
@@ -36,6 +39,9 @@ app.command()(salvage)
 app.command()(repack)
 app.command()(doctor)
 app.command()(bench)
+app.command()(features)
+app.command()(probe)
+app.command()(similar)
 
 
 @app.callback(invoke_without_command=True)

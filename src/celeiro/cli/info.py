@@ -40,6 +40,10 @@ def info(
       celeiro info photos.h5
     """
     told = describe(file)
+    if isinstance(told.get("provenance", {}).get("features"), dict):
+        from celeiro.features.origin import change_of
+
+        told["source_changed"] = change_of(file, told["provenance"])
     if as_json:
         print_json(told)
         return
@@ -67,6 +71,9 @@ def _lines(told: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield name, _floats(told[name])
     if told.get("provenance"):
         yield from _made(told["provenance"])
+        yield from _of_features(told["provenance"])
+    if told.get("source_changed"):
+        yield "warning", told["source_changed"]
     if not ours:
         for data in told["data_sets"]:
             yield "data set", _data_set(data)
@@ -108,6 +115,58 @@ def _made(provenance: dict[str, Any]) -> Iterator[tuple[str, str]]:
     made_by = provenance.get("made_by")
     if isinstance(made_by, dict):
         yield "made by", together(f"{name} {version}" for name, version in made_by.items())
+
+
+# What is told of features, line by line, and under which names the file has it.
+_FEATURES = {
+    "model": ("model", "pool", "dtype", "batch_size"),
+    "weights": ("weights",),
+    "pictures": ("preprocessing", "transform"),
+    "computed by": ("device", "precision", "threads", "libraries"),
+}
+
+
+def _of_features(provenance: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Model, weights, preprocessing and source of a file of features."""
+    features, source = provenance.get("features"), provenance.get("source")
+    if not isinstance(features, dict):
+        return
+    for name, parts in _FEATURES.items():
+        alone = len(parts) == 1
+        found = [
+            text
+            for part in parts
+            for text in _flat("" if alone or part == name else part, features.get(part))
+        ]
+        if found:
+            yield name, together(found)
+    if isinstance(features.get("layers"), dict):
+        yield "layers", together(_layers(features["layers"]))
+    if isinstance(source, dict):
+        yield "source", together(_flat("", source))
+
+
+def _layers(layers: dict[str, Any]) -> Iterator[str]:
+    """Which layer each of the data sets holds."""
+    for name in sorted(layers, key=_main):
+        yield str(layers[name]) if name == "features" else f"{layers[name]} in {name!r}"
+
+
+def _flat(name: str, value: Any) -> list[str]:
+    """What is there of something, in words, tables within it part by part."""
+    if isinstance(value, dict):
+        return [text for key in sorted(value, key=_main) for text in _flat(key, value[key])]
+    if value is None or value == []:
+        return []
+    if isinstance(value, list):
+        value = " ".join(f"{each:g}" if isinstance(each, float) else str(each) for each in value)
+    words = name.replace("_", " ")
+    return [f"{words} {value}" if words and words != "name" else str(value)]
+
+
+def _main(name: str) -> tuple[bool, str]:
+    """The first layer and the name of something come first."""
+    return name not in ("features", "name"), name
 
 
 def _told(value: Any) -> bool:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 import textwrap
 from typing import TYPE_CHECKING, Any, TextIO
+
+from celeiro.errors import OptionError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -78,6 +81,26 @@ def size_of(count: float) -> str:
     if unit == "B" or count >= 99.95:
         return f"{count:.0f} {unit}"
     return f"{count:.1f} {unit}" if count >= 9.995 else f"{count:.2f} {unit}"
+
+
+_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+def bytes_of(text: str) -> int:
+    """A size as people type it, in powers of 1000.
+
+    Examples
+    --------
+    >>> bytes_of("1GB"), bytes_of("512 MB"), bytes_of("1.5g"), bytes_of("4096")
+    (1000000000, 512000000, 1500000000, 4096)
+    """
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-zA-Z]*)\s*", text)
+    unit = match[2].upper() if match else ""
+    if unit and not unit.endswith("B"):
+        unit += "B"
+    if match is None or unit not in _UNITS:
+        raise OptionError(f"--memory {text!r}: wanted a size such as 1GB or 500MB.")
+    return int(float(match[1]) * _UNITS[unit])
 
 
 def time_of(seconds: float) -> str:

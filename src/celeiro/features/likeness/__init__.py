@@ -1,0 +1,1 @@
+"""What is like what: the search behind `celeiro similar`."""

@@ -1,0 +1,1 @@
+"""The parts of a linear probe: which samples, how it learns, what came of it."""
