@@ -14,7 +14,7 @@ import pytest
 import celeiro
 from celeiro.errors import ExistsError, FormatError, MissingExtraError, OptionError, SampleError
 from celeiro.features.probe import probe
-from celeiro.features.probing import streamed
+from celeiro.features.probing import exact, streamed
 from celeiro.format import layout
 from celeiro.format.checksum import crc32c
 
@@ -574,3 +574,9 @@ def test_a_missing_library_is_told_with_the_line_to_type(
     options = {name: tmp_path / value for name, value in options.items()}
     with pytest.raises(MissingExtraError, match=r"pip install 'celeiro\[features\]'"):
         probe(path, **options)
+
+
+def test_what_c_is_chosen_on_counts_as_memory() -> None:
+    alone = exact.needs(100, 10, 2)
+    assert alone >= 100 * 10 * 12  # float32, a fold of it, and float64 while it is standardised
+    assert exact.needs(100, 10, 2, judged=1000) >= alone + 1000 * 10 * 8

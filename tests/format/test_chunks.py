@@ -385,7 +385,7 @@ def picture(height=24, width=40):
 def jpeg_codec(height=24, width=40, channels=3, chunk=None):
     options = filters.jpeg_options(90, width, height, filters.RGB if channels == 3 else 0)
     shape = chunk or (1, height, width, channels)
-    return ChunkCodec(shape, np.dtype("u1"), (Filter(filters.JPEG, 0, options),))
+    return ChunkCodec(shape, np.dtype("u1"), (Filter(32019, 0, options),))
 
 
 def as_jpeg(image, **options):
@@ -526,3 +526,18 @@ def test_room_that_is_not_a_chunk_is_left_alone(out):
     with pytest.raises(RowError, match="room for"):
         ChunkCodec((4,), np.dtype("<i4")).decode(bytes(range(16)), out)
     np.testing.assert_array_equal(out, before)
+
+
+def test_a_picture_lying_on_its_side_is_refused_also_after_upright_ones() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (100, 200, 3), np.uint8)
+    data = simplejpeg.encode_jpeg(image)
+    room = np.empty(image.size, np.uint8)
+    filters.decode_picture(data, (100, 200, 3), room.data)  # its beginning is known from now on
+    turned, upright = (
+        ChunkCodec((1, 100, 200, 3), np.dtype("u1"), (Filter(32019, 0, (90, *size, 1)),))
+        for size in ((100, 200), (200, 100))
+    )
+    assert not turned.fill_all([data], [room])
+    with pytest.raises(FormatError, match="100"):
+        turned.fill(data, room)
+    assert upright.fill_all([data], [room])

@@ -147,7 +147,8 @@ def _probe(
     count = len(drawn.train.rows)
     room = max(memory - _BASE, memory // 4)
     with _threads(4 * count * vectors.dim):
-        if exact.needs(count, vectors.dim, len(drawn.classes)) <= room:
+        judged = 0 if drawn.val is None else len(drawn.val.rows)
+        if exact.needs(count, vectors.dim, len(drawn.classes), judged) <= room:
             told.expect(count + exact.work(drawn, grid) + len(drawn.test.rows))
             learned = exact.learn(vectors, drawn, grid=grid, seed=seed, told=told)
         else:

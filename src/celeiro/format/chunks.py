@@ -217,9 +217,11 @@ class ChunkCodec:
 
         What `room` then holds is undefined: `fill` says which is damaged.
         """
-        if len(self.filters) != 1 or self.filters[0].number != Number.JPEG:
-            return False
-        return filters.decode_pictures(data, self.shape[1:], room)
+        match self.filters:
+            case (Filter(Number.JPEG, options=(_, width, height, color, *_)),):
+                return filters.decode_pictures(data, (height, width, 1 + 2 * color), room)
+            case _:
+                return False
 
     def _room(self, out: npt.NDArray[Any]) -> compressors.Room:
         """The bytes of `out`; the libraries below would write to read-only memory."""

@@ -190,7 +190,7 @@ def decode_pictures(
     decode = _TO_GREY if shape[2] == 1 else _TO_RGB
     try:
         images = [decode(one, buffer=room) for one, room in zip(data, pixels, strict=True)]
-    except ValueError:
+    except (ValueError, RuntimeError):
         return False
     return all(image.shape == shape for image in images)
 
@@ -205,7 +205,7 @@ _plain_headers: dict[tuple[int, ...], bytes] = {}
 Pictures that one encoder made begin alike, and what begins so has the same shape. A header is
 looked at for 3 us, in which other threads wait for the GIL; it is compared in a tenth of that.
 """
-_MOST_HEADERS = 256
+_MOST_HEADERS, _LONGEST_HEADER = 256, 4096
 
 
 def _look_at_header(data: bytes | memoryview, shape: tuple[int, int, int]) -> None:
@@ -213,7 +213,9 @@ def _look_at_header(data: bytes | memoryview, shape: tuple[int, int, int]) -> No
     found = _frame(data)
     if found is None or found[:3] != shape:
         _check_header(data, shape)
-    elif len(_plain_headers) < _MOST_HEADERS or shape in _plain_headers:
+    elif found[3] <= _LONGEST_HEADER and (
+        len(_plain_headers) < _MOST_HEADERS or shape in _plain_headers
+    ):
         _plain_headers[shape] = bytes(data[: found[3]])
 
 

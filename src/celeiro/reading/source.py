@@ -177,7 +177,10 @@ def fill(
     Who calls knows that all of them fit.
     """
     file, address, view = source.file, fetch.address_of(room), room.data
-    table, memory = pieces.table(places), file.mapped()
+    table = pieces.table(places)
+    # A map takes a descriptor, and room in the address space.
+    worth = ((pieces.lengths >= fetch.LARGE) & (pieces.lengths <= fetch.HUGE)).any()
+    memory = file.mapped() if worth else None
     damaged: list[int] = []
     late: list[int] = []
     for first in range(0, len(table), MOST):

@@ -30,6 +30,9 @@ FOUND, LATE, DAMAGED = range(3)
 MOST = 31
 """Pieces that one call takes: what became of them is told in two bits each."""
 
+LARGE, HUGE = 128 << 10, 1 << 20
+"""Bytes of pieces that are worth copying out of a map, as fetch.c has them."""
+
 # Of the arguments in fetch.c; raised with every change there.
 _VERSION = 3
 _NO_WAIT = getattr(os, "RWF_NOWAIT", 0)

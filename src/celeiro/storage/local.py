@@ -138,7 +138,7 @@ class File:
         if self._may_map and self._map is None:
             try:
                 self._map = Map(self.fd, self.size)
-            except (OSError, ValueError):  # no room in the address space, or it is shorter by now
+            except (OSError, ValueError, OverflowError):  # no room for it, or it is shorter by now
                 self._may_map = False
         return self._map
 

@@ -31,10 +31,14 @@ MOST_ITERATIONS = 1000
 """Of L-BFGS; scikit-learn's own 100 are few for features of a network."""
 
 
-def needs(count: int, dim: int, classes: int) -> int:
-    """Bytes that learning takes: all features, a copy of a fold, what the solver keeps."""
+def needs(count: int, dim: int, classes: int, judged: int = 0) -> int:
+    """Bytes that learning takes of so many samples, and choosing C on so many others.
+
+    All features, a copy of a fold, and what standardising makes of one in float64; what is judged,
+    and its copy; what the solver keeps.
+    """
     columns = classes if classes > 2 else 1
-    return 8 * count * dim + 16 * count * columns + 30 * 8 * dim * columns
+    return (12 * count + 8 * judged) * dim + 16 * count * columns + 30 * 8 * dim * columns
 
 
 def work(parts: Parts, grid: tuple[float, ...]) -> int:

@@ -10,6 +10,7 @@
  * Nothing is checked here: fetch.py has done so, and makes the only calls.
  */
 #define _GNU_SOURCE
+#define _FILE_OFFSET_BITS 64 /* or an offset beyond 4 GB would be cut, and other bytes be read */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -21,6 +22,8 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <unistd.h>
+
+_Static_assert(sizeof(off_t) == 8, "offsets of files need 64 bits");
 
 enum { FOUND = 0, LATE = 1, DAMAGED = 2 };
 
@@ -178,26 +181,30 @@ enum { LARGE = 128 << 10, HUGE = 1 << 20 };
 
 /* The guard. */
 
-static __thread sigjmp_buf *volatile guarded;
+/* Of the model that needs no memory when a thread first looks at it, as the handler may be. */
+static __thread sigjmp_buf *volatile guarded __attribute__((tls_model("initial-exec")));
 static struct sigaction before;
 static int installed;
 
 static void on_bus_error(int number, siginfo_t *info, void *context)
 {
-    if (guarded)
+    if (guarded && info->si_code > 0) /* of the processor, and not of `kill` */
         siglongjmp(*guarded, 1);
-    if (before.sa_flags & SA_SIGINFO)
+    if (before.sa_handler == SIG_DFL || before.sa_handler == SIG_IGN) {
+        sigaction(SIGBUS, &before, NULL);
+        if (info->si_code <= 0)
+            raise(number); /* else it comes again by itself */
+    } else if (before.sa_flags & SA_SIGINFO)
         before.sa_sigaction(number, info, context);
-    else if (before.sa_handler != SIG_DFL && before.sa_handler != SIG_IGN)
-        before.sa_handler(number);
     else
-        sigaction(SIGBUS, &before, NULL); /* it comes again, and does what it did before */
+        before.sa_handler(number);
 }
 
 static void prepare(void)
 {
     make_table();
     choose_crc();
+#ifdef __linux__ /* elsewhere nothing is copied from maps */
     struct sigaction ours;
     memset(&ours, 0, sizeof ours);
     ours.sa_sigaction = on_bus_error;
@@ -205,6 +212,9 @@ static void prepare(void)
     /* Not deferred: it is left by a jump, which would leave the signal blocked. */
     ours.sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK;
     installed = !sigaction(SIGBUS, &ours, &before);
+#else
+    (void)on_bus_error;
+#endif
 }
 
 static int is_ours(void)
@@ -261,11 +271,14 @@ static int read_piece(const File *file, const Piece *piece, uint8_t *to)
 #ifdef __linux__
     if (file->no_wait) {
         struct iovec whole = {to, (size_t)length};
-        if (preadv2(file->fd, &whole, 1, offset, file->no_wait) == length)
+        ssize_t done = preadv2(file->fd, &whole, 1, offset, file->no_wait);
+        if (done == length)
             return FOUND;
-        posix_fadvise(file->fd, offset, length, POSIX_FADV_WILLNEED);
-        return LATE;
-    }
+        if (done >= 0 || errno == EAGAIN) {
+            posix_fadvise(file->fd, offset, length, POSIX_FADV_WILLNEED);
+            return LATE;
+        }
+    } /* a file system that cannot tell */
 #endif
     while (length > 0) {
         ssize_t done = pread(file->fd, to, (size_t)length, offset);
@@ -280,7 +293,9 @@ static int fetch_piece(const File *file, const Piece *piece, uint8_t *to, int gu
 {
     int64_t length = piece->length;
     int state = FOUND, there;
-    if (file->held)
+    if (!length)
+        ;
+    else if (file->held)
         copy_past_cache(to, file->map + piece->offset, length);
     else if (!guards || length < LARGE || length > HUGE || piece->offset + length > file->mapped ||
              (there = is_there(file, piece)) < 0)
