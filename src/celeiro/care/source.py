@@ -70,14 +70,14 @@ class SamplesOf:
         try:
             return self.ds.stored(int(self.rows[task]))
         except FormatError as error:  # of HDF5's own process it is no SampleError
-            raise PictureError(_reason(error)) from error
+            raise PictureError(reason(error)) from error
 
     def sample(self, task: int) -> npt.NDArray[Any]:
         """One sample."""
         try:
             found: npt.NDArray[Any] = self.ds.read([int(self.rows[task])])[0]
         except FormatError as error:  # of HDF5's own process it is no SampleError
-            raise PictureError(_reason(error)) from error
+            raise PictureError(reason(error)) from error
         return found
 
     def mask_array(self, task: int) -> npt.NDArray[Any]:
@@ -85,7 +85,7 @@ class SamplesOf:
         try:
             found: npt.NDArray[Any] = self.ds[MASK][int(self.rows[task])]
         except FormatError as error:
-            raise PictureError(f"its mask: {_reason(error)}") from error
+            raise PictureError(f"its mask: {reason(error)}") from error
         return found
 
     def picture(self, task: int) -> bytes:
@@ -101,7 +101,7 @@ class SamplesOf:
         try:
             found: bytes = self.ds[MASK].stored(int(self.rows[task]))
         except FormatError as error:
-            raise PictureError(f"its mask: {_reason(error)}") from error
+            raise PictureError(f"its mask: {reason(error)}") from error
         return found
 
     def reencoded(self, task: int) -> bool:
@@ -111,7 +111,7 @@ class SamplesOf:
         return self.marks is not None and bool(self.marks[self.rows[task]])
 
 
-def _reason(error: FormatError) -> str:
+def reason(error: FormatError | PictureError) -> str:
     """What is wrong with one sample, without its name: who packs says that."""
     return str(error.__cause__ if isinstance(error.__cause__, SampleError) else error)
 

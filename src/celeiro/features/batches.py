@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from celeiro.errors import FormatError, OptionError, PictureError, SampleError
-from celeiro.feeding import draws
+from celeiro.care.source import reason
+from celeiro.errors import FormatError, OptionError, PictureError
+from celeiro.feeding import draws, facts
 from celeiro.feeding.ahead import Ahead
-from celeiro.feeding.facts import chain_of
 from celeiro.feeding.memory import Memory
 from celeiro.feeding.transforms.chain import Chain
 from celeiro.format import pictures
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
 _PREFETCH = 2
 # Samples that a thread is handed at least: a call takes 60 µs.
 _FEW = 4
-# Pixels a side: more than any kind of picture file holds.
-_MOST_SIDE = 1 << 20
 _BYTES = np.dtype(np.uint8)
 # Random numbers, for transforms that want some, are always the same: of no epoch, of no seed.
 _KEY = draws.key(0, 0, 0)
@@ -86,28 +84,24 @@ class OfDataset:
         self._shapes = ds.shapes
         self.shared = ds.per_chunk == 1
         self.floats = ds.dtype.kind not in "bui"
-        self.chain = chain_of(ds, steps, fast=False)
+        self.chain = facts.chain_of(ds, steps, fast=False)
 
     def each(self, tasks: range, u: Sequence[Sequence[float]], give: Give) -> None:
         """Give some samples, in the order in which they are read."""
         chain = self.chain
-        plans = [chain.plan(*self._size(task), drawn) for task, drawn in zip(tasks, u, strict=True)]
+        plans = []
+        for size, drawn in zip(
+            facts.sizes(self._ds, self._shapes, np.array(tasks)), u, strict=True
+        ):
+            if not all(0 < side <= facts.MOST_SIDE for side in size):
+                raise PictureError(f"it is {size[0]}x{size[1]} pixels, says the file")
+            plans.append(chain.plan(*size, drawn))
         parts = [Part(chain.rows(plan), chain.factor(plan), chain.fast) for plan in plans]
 
         def work(at: int, picture: npt.NDArray[Any], factor: int) -> None:
             give(tasks[at], picture, plans[at], factor)
 
         self._ds.visit(np.arange(tasks.start, tasks.stop), work, parts)
-
-    def _size(self, task: int) -> tuple[int, int]:
-        if self._shapes is not None:
-            height, width = self._shapes[task, :2].tolist()
-        else:
-            shape = self._ds.shape
-            height, width = shape[1] or 1, (shape[2] or 1) if len(shape) > 2 else 1
-        if not 0 < height <= _MOST_SIDE or not 0 < width <= _MOST_SIDE:
-            raise PictureError(f"it is {height}x{width} pixels, says the file")
-        return height, width
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +269,7 @@ class _Making:
             self._samples.each(self._tasks[first:last], self._drawn[first:last], self._put)
         except (FormatError, PictureError) as error:
             if last - first == 1:
-                self._refused[first] = _reason(error)
+                self._refused[first] = reason(error)
                 return
             for at in range(first, last):
                 self._make(at, at + 1)
@@ -311,8 +305,3 @@ class _Making:
                 )
             images[at] = one
         return images
-
-
-def _reason(error: FormatError | PictureError) -> str:
-    """What is wrong with one sample, without its name: who packs says that."""
-    return str(error.__cause__ if isinstance(error.__cause__, SampleError) else error)

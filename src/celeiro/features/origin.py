@@ -82,7 +82,7 @@ def change_of(path: str | os.PathLike[str], provenance: Mapping[str, Any]) -> st
     if not isinstance(told, dict) or told.get("store") == "folder":
         return None
     name, was = told.get("name"), told.get("digest")
-    if not isinstance(name, str) or not isinstance(was, dict) or not _is_plain(name):
+    if not isinstance(name, str) or not isinstance(was, dict) or not is_plain(name):
         return None  # a file may say anything
     found = Path(path).absolute().parent / name
     try:
@@ -102,7 +102,7 @@ def change_of(path: str | os.PathLike[str], provenance: Mapping[str, Any]) -> st
     )
 
 
-def _is_plain(name: str) -> bool:
+def is_plain(name: str) -> bool:
     """Whether it is the name of a file and nothing that leads elsewhere."""
     return name not in ("", ".", "..") and "\0" not in name and not {"/", "\\"} & set(name)
 

@@ -44,8 +44,6 @@ _MOST_DAMAGED = 1000
 # take half a millisecond, in bytes.
 _FEW = 4
 _COPIED = 4 << 20
-# Pixels a side: more than any kind of picture file holds.
-_MOST_SIDE = 1 << 20
 
 
 @dataclass(slots=True)
@@ -346,11 +344,11 @@ class _Making:
         for at, ((height, width), u) in enumerate(
             zip(shapes, self._drawn[first:last], strict=True)
         ):
-            if not 0 < height <= _MOST_SIDE or not 0 < width <= _MOST_SIDE:
+            if not 0 < height <= facts.MOST_SIDE or not 0 < width <= facts.MOST_SIDE:
                 row = int(self._epoch.rows(samples[at : at + 1])[0])
                 raise SampleError(
                     f"{self._name(int(samples[at]))} is {height}×{width} pixels, says the file; "
-                    f"wanted 1 to {_MOST_SIDE:,} a side",
+                    f"wanted 1 to {facts.MOST_SIDE:,} a side",
                     row,
                 )
             try:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from celeiro.reading.dataset import Dataset
 
 
+MOST_SIDE = 1 << 20
+"""Pixels a side: more than any kind of picture file holds."""
+
+
 def named(ds: Dataset, sample: int) -> str:
     """A sample for people: its number in the file, and its key."""
     number = int(ds.rows[sample]) if ds.is_view else sample

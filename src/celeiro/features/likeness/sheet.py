@@ -20,7 +20,7 @@ import numpy as np
 from celeiro.errors import CeleiroError, ExistsError, OptionError
 from celeiro.features.likeness.register import Register
 from celeiro.features.likeness.result import Duplicates, Neighbours, Suspects
-from celeiro.features.origin import SOURCE
+from celeiro.features.origin import SOURCE, is_plain
 from celeiro.format import pictures
 from celeiro.format.names import Names
 from celeiro.reading.dataset import open as open_dataset
@@ -253,8 +253,7 @@ def _named(features: Dataset) -> Path:
     """The source beside the features that their provenance names."""
     told = features.provenance.get(SOURCE)
     name = told.get("name") if isinstance(told, dict) else None
-    plain = isinstance(name, str) and name not in ("", ".", "..") and not set(name) & set("/\\\0")
-    path = features.path.parent / name if plain and isinstance(name, str) else None
+    path = features.path.parent / name if isinstance(name, str) and is_plain(name) else None
     if path is not None and path.exists():
         return path
     what = "it does not say" if path is None else f"{path.name!r} is not beside it"

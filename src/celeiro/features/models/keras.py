@@ -134,7 +134,7 @@ class KerasModel:
 
     def __call__(self, images: Any) -> dict[str, npt.NDArray[np.float32]]:
         """Rows of each layer, in the order of the batch."""
-        batch = self._fitting(np.asarray(images))
+        batch = self._preprocessing.fitting(images, np.float32, self.name, chw=self._chw)
         with self._keras.device(self._place):
             given = self._model.predict_on_batch(batch)
         if self._asked:
@@ -155,18 +155,6 @@ class KerasModel:
     def close(self) -> None:
         """Leave the backend as it was found."""
         self._restore()
-
-    def _fitting(self, images: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        channels, axis = self._preprocessing.channels, 1 if self._chw else 3
-        if images.ndim == 3 and channels == 1:
-            images = np.expand_dims(images, axis)
-        if images.ndim != 4 or images.shape[axis] != channels:
-            order = "B, C, H, W" if self._chw else "B, H, W, C"
-            raise ModelError(
-                f"{self.name} is given a batch of shape {images.shape}, wanted ({order}) of "
-                f"{channels} channels: use its own transforms, or some that end alike."
-            )
-        return np.ascontiguousarray(images, np.float32)
 
 
 def _keras() -> Any:

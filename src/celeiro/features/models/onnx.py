@@ -91,7 +91,7 @@ class OnnxModel:
 
     def __call__(self, images: Any) -> dict[str, npt.NDArray[np.float32]]:
         """Rows of each layer, in the order of the batch."""
-        images = self._fitting(np.asarray(images))
+        images = self._preprocessing.fitting(images, self._type, self.name, chw=self._chw)
         given: list[list[npt.NDArray[Any]]] = [[] for _ in self._names]
         for part, kept in self._pieces(images):
             try:
@@ -170,18 +170,6 @@ class OnnxModel:
                 f"want as layers; {near('', names)}."
             )
         return list(layers) or names
-
-    def _fitting(self, images: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        channels, axis = self._preprocessing.channels, 1 if self._chw else 3
-        if images.ndim == 3 and channels == 1:
-            images = np.expand_dims(images, axis)
-        if images.ndim != 4 or images.shape[axis] != channels:
-            order = "B, C, H, W" if self._chw else "B, H, W, C"
-            raise ModelError(
-                f"{self.name} is given a batch of shape {images.shape}, wanted ({order}) of "
-                f"{channels} channels: use its own transforms, or some that end alike."
-            )
-        return np.ascontiguousarray(images, self._type)
 
     def _pieces(self, images: npt.NDArray[Any]) -> Iterator[tuple[npt.NDArray[Any], int]]:
         """The batch, or parts of it where the file fixes how many pictures come at once."""

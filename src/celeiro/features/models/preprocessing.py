@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from celeiro.errors import OptionError
+from celeiro.errors import ModelError, OptionError
 from celeiro.feeding.transforms import CenterCrop, Normalize, Resize, ToCHW, ToFloat
 from celeiro.feeding.transforms.sizes import pair
 
@@ -103,6 +103,21 @@ class Preprocessing:
                 _FILTERS[0],
             )
             object.__setattr__(self, "interpolation", _FILTERS[0])
+
+    def fitting(
+        self, images: Any, dtype: npt.DTypeLike, model: str, *, chw: bool
+    ) -> npt.NDArray[Any]:
+        """A batch as the model takes it, C-contiguous; ModelError for another shape."""
+        images, axis = np.asarray(images), 1 if chw else 3
+        if images.ndim == 3 and self.channels == 1:
+            images = np.expand_dims(images, axis)
+        if images.ndim != 4 or images.shape[axis] != self.channels:
+            order = "B, C, H, W" if chw else "B, H, W, C"
+            raise ModelError(
+                f"{model} is given a batch of shape {images.shape}, wanted ({order}) of "
+                f"{self.channels} channels: use its own transforms, or some that end alike."
+            )
+        return np.ascontiguousarray(images, dtype)
 
     def but(self, wishes: Wishes) -> Preprocessing:
         """As the caller wants it."""
