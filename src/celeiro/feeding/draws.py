@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.random import SeedSequence  # NumPy loads it when it is first named, for 10 ms and more
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -25,9 +26,7 @@ _STREAM = 5
 
 def key(seed: int, epoch: int, purpose: int = 0) -> np.uint64:
     """What all samples of an epoch have in common."""
-    drawn: np.uint64 = np.random.SeedSequence((_STREAM, purpose, epoch, seed)).generate_state(
-        1, np.uint64
-    )[0]
+    drawn: np.uint64 = SeedSequence((_STREAM, purpose, epoch, seed)).generate_state(1, np.uint64)[0]
     return drawn
 
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from numpy.random import PCG64
 
 from celeiro.errors import OptionError
 from celeiro.feeding.draws import fractions
@@ -253,12 +254,12 @@ def _told(values: npt.NDArray[Any]) -> str:
     return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()[:16]
 
 
-def _stream(purpose: int, seed: int, epoch: int) -> np.random.PCG64:
+def _stream(purpose: int, seed: int, epoch: int) -> PCG64:
     # The seed last: it may be of any size, and numbers stand here without a mark between them.
-    return np.random.PCG64((purpose, epoch, seed))
+    return PCG64((purpose, epoch, seed))
 
 
-def _permutation(stream: np.random.PCG64, count: int) -> npt.NDArray[np.uint64]:
+def _permutation(stream: PCG64, count: int) -> npt.NDArray[np.uint64]:
     """The numbers 0 ≤ i < count in the order of random numbers that each is paired with.
 
     Pairs are one integer each, the random bits above the number, so that sorting needs no second
@@ -278,6 +279,6 @@ def _permutation(stream: np.random.PCG64, count: int) -> npt.NDArray[np.uint64]:
     return found
 
 
-def _uniform(stream: np.random.PCG64, count: int) -> npt.NDArray[np.float64]:
+def _uniform(stream: PCG64, count: int) -> npt.NDArray[np.float64]:
     """Numbers 0 ≤ x < 1 of 53 random bits."""
     return fractions(stream.random_raw(count))
