@@ -24,7 +24,6 @@ from celeiro.feeding.transforms.one_hot import OneHot
 from celeiro.reading.columns import Pictures, Texts, numbers
 from celeiro.reading.dataset import Dataset as Reader
 from celeiro.reading.dataset import open as open_dataset
-from celeiro.reading.samples.visiting import Part
 
 try:
     import torch
@@ -269,12 +268,12 @@ class Dataset(data.Dataset[Any]):
             try:
                 made = chain.apply(picture, plans[at], None, factor)
             except Exception as error:
-                facts.blamed(error, ds, int(samples[at]))
+                facts.blamed(error, facts.named(ds, int(samples[at])))
                 raise
             # A copy: what a function gives may be the very picture, whose memory the next one has.
             images[at] = np.array(made)
 
-        ds.visit(samples, work, [Part(chain.rows(plan)) for plan in plans])
+        ds.visit(samples, work, [chain.part(plan) for plan in plans])
         return images, plans
 
     def _targets(self, labels: npt.NDArray[Any], samples: npt.NDArray[np.int64]) -> list[Any]:

@@ -54,7 +54,7 @@ def test_a_library_that_cannot_be_replaced_is_a_warning_of_the_build(tmp_path):
     )
     build = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(build)
-    assert len(build.KERNELS) == 2
+    assert build.KERNELS
     for kernel in build.KERNELS:
         library = build.library_of(kernel)
         (tmp_path / library).mkdir(parents=True)

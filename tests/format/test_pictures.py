@@ -414,6 +414,7 @@ def test_too_little_memory_is_about_the_picture(monkeypatch):
         raise MemoryError
 
     monkeypatch.setattr(simplejpeg, "decode_jpeg", decode_jpeg)
+    monkeypatch.setattr(pictures.baseline, "decode", decode_jpeg)
     with pytest.raises(PictureError, match="not enough memory to decode jpeg of 41x57"):
         decode(sound()["jpeg 4:2:0"])
 

@@ -19,8 +19,9 @@ SOURCE = Path(celeiro.__file__).parent
 BELOW = {
     "_version": "",
     "errors": "_version",
-    "format": "errors",
-    "storage": "errors",
+    "library": "",
+    "format": "errors library",
+    "storage": "errors library",
     "packing": "format storage",
     "reading": "format storage",
     "feeding": "reading",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -126,3 +127,25 @@ def test_closing_twice_is_harmless(path: Path) -> None:
     journal = Journal(path)
     journal.close()
     journal.close()
+
+
+def test_a_journal_that_cannot_be_opened_leaves_nothing_open(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[int] = []
+    open_file = os.open
+
+    def noted(*arguments: Any) -> int:
+        opened.append(open_file(*arguments))
+        return opened[-1]
+
+    def full(fd: int, end: int) -> None:
+        raise OSError("no room")
+
+    monkeypatch.setattr(os, "open", noted)
+    monkeypatch.setattr(os, "ftruncate", full)
+    with pytest.raises(OSError, match="no room"):
+        Journal(path)
+    assert len(opened) == 1
+    with pytest.raises(OSError, match="descriptor"):
+        os.fstat(opened[0])

@@ -33,6 +33,14 @@ def test_a_library_that_is_not_there_is_told_once(
     assert "install a C compiler" in caplog.text
 
 
+def test_nobody_is_told_to_install_a_compiler_where_none_would_help(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delattr(os, "pread", raising=False)  # as on Windows
+    assert fetch.compiled.__wrapped__() is None
+    assert not caplog.text
+
+
 def states(fd: int, held: Map | None, pieces: Pieces) -> tuple[list[int], bytes]:
     room = np.zeros(int(pieces.lengths.sum()), np.uint8)
     table = pieces.table(np.cumsum(pieces.lengths) - pieces.lengths)

@@ -23,7 +23,6 @@ from celeiro.feeding.mixing import Mixing, ask_ahead
 from celeiro.feeding.order import Blocks
 from celeiro.reading import threads
 from celeiro.reading.columns import Pictures, Texts
-from celeiro.reading.samples.visiting import Part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -212,14 +211,6 @@ class Epoch:
         return position, int(self.samples(np.array([position]))[0])
 
 
-class _InTransform(Exception):
-    """What a transform raised, which is no damage of the file, whatever it is."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(str(error))
-        self.error = error
-
-
 class _Making:
     """The work of one batch."""
 
@@ -287,7 +278,7 @@ class _Making:
                 raise
             for at in range(first, last):
                 self._fill_or_skip(at)
-        except _InTransform as raised:
+        except facts.InTransform as raised:
             raise raised.error from None
 
     def _fill(self, first: int, last: int) -> None:
@@ -305,13 +296,13 @@ class _Making:
             return
         chain = recipe.chain
         plans = self._plans(first, last)
-        parts = [Part(chain.rows(plan), chain.factor(plan), chain.fast) for plan in plans]
+        parts = [chain.part(plan) for plan in plans]
         out, made = self._out, self._made
         masks = self._masks_for_strangers(samples)
 
         def work(at: int, picture: npt.NDArray[Any], factor: int) -> None:
             if not self._is_wanted():
-                raise _InTransform(RuntimeError("nobody asks for this batch any more"))
+                raise facts.InTransform(RuntimeError("nobody asks for this batch any more"))
             room = None if out is None else out[first + at]
             try:
                 if masks is None:
@@ -321,7 +312,7 @@ class _Making:
                     found, mask = chain.together(picture, rows[at], plans[at], room, factor)
                     self._moved[name][first + at] = mask
             except Exception as error:
-                raise self._in_transform(error, int(samples[at])) from error
+                raise facts.blamed(error, self._name(int(samples[at]))) from error
             if room is None:
                 # What a function gives may be the very picture it got, whose memory is used again.
                 made[first + at] = np.array(found)
@@ -354,7 +345,7 @@ class _Making:
             try:
                 plans.append(chain.plan(height, width, u))
             except Exception as error:
-                raise self._in_transform(error, int(samples[at])) from error
+                raise facts.blamed(error, self._name(int(samples[at]))) from error
         return plans
 
     def _masks_for_strangers(self, samples: npt.NDArray[np.int64]) -> tuple[str, list[Any]] | None:
@@ -365,9 +356,6 @@ class _Making:
             if isinstance(column, Pictures):
                 return name, column.read_list(samples)
         return None
-
-    def _in_transform(self, error: Exception, sample: int) -> _InTransform:
-        return _InTransform(facts.blamed(error, self._recipe.ds, sample))
 
     def _fill_or_skip(self, at: int) -> None:
         """One sample, or the next of the order that is sound."""
@@ -410,7 +398,7 @@ class _Making:
                 try:
                     self._moved[name][first + at] = row if plan is None else move(row, plan)
                 except Exception as error:
-                    raise self._in_transform(error, int(samples[at])) from error
+                    raise facts.blamed(error, self._name(int(samples[at]))) from error
 
     def _stacked(self, rows: list[Any], name: str) -> Any:
         """One array of rows of one shape; a list of boxes, which differ in number."""

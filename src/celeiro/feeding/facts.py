@@ -30,10 +30,18 @@ def named(ds: Dataset, sample: int) -> str:
     return f"sample {number:,}{key} of {ds.path.name}"
 
 
-def blamed(error: Exception, ds: Dataset, sample: int) -> Exception:
+class InTransform(Exception):
+    """What a transform raised, which is no damage of the file, whatever it is."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def blamed(error: Exception, name: str) -> InTransform:
     """What a transform raised, with a note of which sample it was given."""
-    error.add_note(f"celeiro: in the transform of {named(ds, sample)}")
-    return error
+    error.add_note(f"celeiro: in the transform of {name}")
+    return InTransform(error)
 
 
 def chain_of(ds: Dataset, steps: Sequence[Any], *, fast: bool) -> Chain:

@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from celeiro import library
 from celeiro.errors import OptionError
-from celeiro.storage import library
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from celeiro.feeding.window import Fill, Window
 
-__all__ = ["LIBRARY", "Table", "compiled", "nearest", "resample", "rows_needed"]
+__all__ = ["LIBRARY", "Table", "box_needed", "compiled", "nearest", "resample", "rows_needed"]
 
 LIBRARY = library.beside(__file__, "resample")
 """Where the build hook (hatch_build.py) puts the compiled kernel."""
@@ -215,6 +215,21 @@ def rows_needed(window: Window) -> int:
     # As `_taps` has it.
     reach = max(scale, 1.0) * (2 if window.cubic else 1)
     return min(top + int((last + 0.5) * scale + reach + 0.5), top + height)
+
+
+def box_needed(window: Window) -> tuple[int, int, int, int]:
+    """Top, left, bottom, right of what a window looks at of the picture, one pixel at least."""
+    bottom = rows_needed(window)
+    window = window.first
+    top, left, _, width = window.box
+    right = left + width
+    if not window.resized and not window.mirror:
+        # What is shown of the box, and no more.
+        (y, x), (_, columns) = window.origin, window.shown
+        top = min(top + max(y, 0), bottom - 1)
+        right = max(min(left + x + columns, right), left + 1)
+        left = min(left + max(x, 0), right - 1)
+    return top, left, bottom, right
 
 
 def _fill(out: npt.NDArray[Any], fill: Fill, table: Table | None, *, chw: bool) -> None:

@@ -44,7 +44,7 @@ import numpy as np
 import simplejpeg
 
 from celeiro.errors import FormatError, OptionError
-from celeiro.format import jpeg
+from celeiro.format import baseline, jpeg
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -162,6 +162,8 @@ def decode_picture(
     With the accurate DCT and upsampling (the fast ones differ by up to 30 levels), and warnings
     taken as errors, the pixels are those of `cv2.imdecode` bit for bit.
     """
+    if baseline.decode(data, np.frombuffer(pixels, np.uint8).reshape(shape)):
+        return
     known = _plain_headers.get(shape)
     if known is None or bytes(data[: len(known)]) != known:
         _look_at_header(data, shape)
@@ -180,10 +182,15 @@ def decode_picture(
 def decode_pictures(
     data: Sequence[Any], shape: tuple[int, ...], pixels: Sequence[npt.NDArray[np.uint8]]
 ) -> bool:
-    """As `decode_picture` of each, where all begin like the last one of this shape.
+    """As `decode_picture` of each; False where one does not decode.
 
-    False where one does not, or does not decode. Nothing runs between two pictures but libjpeg.
+    Nothing runs between two pictures but what decodes them. What our own decoder leaves goes
+    through libjpeg, if all of it begins like the last picture of this shape.
     """
+    left = baseline.decode_all(data, shape, pixels)
+    if not left:
+        return True
+    data, pixels = [data[at] for at in left], [pixels[at] for at in left]
     known = _plain_headers.get(shape)
     if known is None or any(bytes(one[: len(known)]) != known for one in data):
         return False

@@ -1,4 +1,6 @@
-"""Of a JPEG, only what a crop of it needs: its top, and where less will do, at a lower resolution.
+"""Of a JPEG, only what a crop of it needs; and where less will do, at a lower resolution.
+
+Our own decoder (baseline.py) decodes the crop alone. Where it cannot, libjpeg decodes the top:
 
     header says 375 rows          header says 240 rows
     the scan decodes to 375  ──>  it decodes to 240, the very same; what follows is passed over
@@ -11,13 +13,16 @@ JPEGs, whose one scan goes from top to bottom.
 
 from __future__ import annotations
 
+import math
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import simplejpeg
 
+from celeiro.format import baseline
+
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
     from celeiro.format.pictures import Color
@@ -49,14 +54,14 @@ class Frame(NamedTuple):
 def decode_part(
     data: bytes,
     frame: Frame,
-    rows: int,
+    box: tuple[int, int, int, int],
     *,
     color: Color,
     buffer: memoryview | None = None,
     factor: int = 1,
     fast: bool = False,
 ) -> npt.NDArray[np.uint8] | None:
-    """Decode at least the first `rows` rows of a JPEG; None where it has to be decoded whole.
+    """Decode at least a box of a JPEG: top, left, bottom, right; None where it takes all of it.
 
     Parameters
     ----------
@@ -64,21 +69,27 @@ def decode_part(
         A JPEG that is known to be sound: damage in it may go unnoticed here.
     frame
         Its own, whose height and width were found to be as promised: as much is decoded.
-    rows
-        Of the picture as it is stored, 1 ≤ rows ≤ height.
+    box
+        In pixels of the picture as it is stored, one at least. What is around it in the result is
+        undefined, and rows below it may be missing.
     buffer
         Memory to decode into, where the picture fits in.
     factor
         1, 2, 4 or 8: decode to this part of the height and width, rounded up.
     fast
-        libjpeg's fast transform, and colours that are repeated instead of interpolated.
+        Where libjpeg has to do it: its fast transform, and colours that are repeated instead of
+        interpolated.
 
     Returns
     -------
     array or None
-        (H', ceil(W / factor), C) with H' * factor ≥ rows.
+        (H', ceil(W / factor), C) with H' * factor ≥ bottom.
     """
     at, block, height, width, _ = frame
+    rows = box[2]
+    pixels = _by_us(data, frame, box, color, buffer) if factor == 1 else None
+    if pixels is not None:
+        return pixels
     cut = -(-(rows + _REACH) // block) * block
     worth = (height - cut) * _WORTH > height
     if not worth and factor == 1 and not fast:
@@ -90,7 +101,7 @@ def decode_part(
         height = cut
     least = {"min_height": -(-height // factor), "min_width": -(-width // factor)}
     try:
-        pixels: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(
+        pixels = simplejpeg.decode_jpeg(
             whole,
             color,
             buffer=buffer if buffer is not None and len(buffer) >= height * width * 3 else None,
@@ -103,6 +114,23 @@ def decode_part(
     except ValueError:
         return None  # whoever decodes it whole says what is wrong
     return pixels if pixels.shape[:2] == tuple(least.values()) else None
+
+
+def _by_us(
+    data: bytes,
+    frame: Frame,
+    box: tuple[int, int, int, int],
+    color: Color,
+    buffer: memoryview | None,
+) -> npt.NDArray[np.uint8] | None:
+    """The picture down to the box, whose pixels alone are defined; None where we cannot."""
+    if color == "BGR" or baseline.compiled() is None:
+        return None
+    shape = frame.height, frame.width, 1 if color == "GRAY" else 3
+    size = math.prod(shape)
+    room = bytearray(size) if buffer is None or len(buffer) < size else buffer
+    pixels = np.frombuffer(room, np.uint8, size).reshape(shape)
+    return pixels[: box[2]] if baseline.decode_part(data, pixels, box) else None
 
 
 def frame_of(data: bytes) -> Frame | None:

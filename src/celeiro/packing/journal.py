@@ -84,7 +84,11 @@ class Journal:
         flags = local.READ_WRITE | os.O_CREAT
         self._fd = os.open(path, flags, 0o666)
         self._end = 0
-        self.reread()
+        try:
+            self.reread()
+        except BaseException:
+            self.close()  # nobody else can, and on Windows an open file cannot be removed
+            raise
 
     def reread(self) -> None:
         """Find the last sound frame, and cut off what follows it."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from celeiro.storage import library
+from celeiro import library
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -113,9 +113,14 @@ def address_of(array: npt.NDArray[Any]) -> int:
 
 @cache
 def compiled() -> Any:
-    """The kernel's function; None where it was not built, which the log says once."""
+    """The kernel's function; None where it was not built, which the log says once.
+
+    None without a word on Windows, where nothing of fetch.c is to be had and no compiler helps.
+    """
     import ctypes
 
+    if not hasattr(os, "pread"):
+        return None
     found = library.function(
         LIBRARY, "celeiro_fetch", _VERSION, without="samples are read one by one, and more slowly"
     )

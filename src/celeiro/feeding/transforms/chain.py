@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from celeiro.errors import OptionError
-from celeiro.feeding.resample import Table, nearest, resample, rows_needed
+from celeiro.feeding.resample import Table, box_needed, nearest, resample, rows_needed
 from celeiro.feeding.transforms.compose import flat
 from celeiro.feeding.transforms.foreign import Foreign
 from celeiro.feeding.transforms.kinds import Batch, Change, Layout, Move, Pictures, Values
 from celeiro.feeding.transforms.one_hot import OneHot
 from celeiro.feeding.transforms.random_crop import RandomCrop
 from celeiro.feeding.window import Window
+from celeiro.reading.samples.visiting import Part
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -142,6 +143,14 @@ class Chain:
             top, _, height, _ = first.first.box
             return top + height
         return rows_needed(first)
+
+    def part(self, plan: Plan) -> Part:
+        """As much of the picture as will be looked at."""
+        first, factor = plan.parts[0] if plan.parts else None, self.factor(plan)
+        if not isinstance(first, Window) or factor > 1:
+            return Part(self.rows(plan), factor, self.fast)
+        top, left, bottom, right = box_needed(first)
+        return Part(bottom, factor, self.fast, top, (left, right))
 
     def factor(self, plan: Plan) -> int:
         """1, 2, 4 or 8: a JPEG may be decoded at 1/factor and still is large enough; 1 if exact."""

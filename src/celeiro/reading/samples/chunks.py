@@ -157,11 +157,11 @@ class ChunkSamples:
                 raise damaged(rows[at])
             buffer, part, jpeg = room(size), parts[at], bytes(data)
             found = None
-            frame = frame_of(jpeg) if part.is_less(self.shape[0]) else None
+            frame = frame_of(jpeg) if part.is_less(*self.shape[:2]) else None
             if frame is not None and (frame.height, frame.width) == self.shape[:2]:
                 found = decode_part(
-                    jpeg, frame, part.rows, color=color, buffer=buffer, factor=part.factor,
-                    fast=part.fast,
+                    jpeg, frame, part.box(frame.width), color=color, buffer=buffer,
+                    factor=part.factor, fast=part.fast,
                 )  # fmt: skip
             if found is not None:
                 work(at, found, part.factor)

@@ -142,7 +142,7 @@ class FileSamples:
         Damage may go unnoticed then, so that only what a checksum speaks for is decoded in part.
         """
         height, width, _ = self.shapes[number].tolist()
-        if self._crcs is None or self._color is None or not part.is_less(height):
+        if self._crcs is None or self._color is None or not part.is_less(height, width):
             return None
         frame = frame_of(data)
         if frame is None or (frame.height, frame.width) != (height, width):
@@ -155,7 +155,7 @@ class FileSamples:
         return decode_part(
             data,
             frame,
-            part.rows,
+            part.box(frame.width),
             color=self._color,
             buffer=room(3 * frame.height * frame.width),
             factor=part.factor,

@@ -39,10 +39,21 @@ class Part(NamedTuple):
     """By how much smaller it may be: 1, 2, 4 or 8."""
     fast: bool = False
     """Whether it may differ by what a quicker decoder makes of it."""
+    top: int = 0
+    """First row that is looked at; those above may be undefined in what `work` gets."""
+    columns: tuple[int, int] | None = None
+    """First ≤ column < last that are looked at, as above; None of all."""
 
-    def is_less(self, height: int) -> bool:
-        """Whether there is something to leave out, of a sample of so many rows."""
-        return self.fast or self.factor > 1 or self.rows * 8 < height * 7
+    def box(self, width: int) -> tuple[int, int, int, int]:
+        """Top, left, bottom, right, of a sample of so many columns."""
+        left, right = self.columns or (0, width)
+        return self.top, left, self.rows, right
+
+    def is_less(self, height: int, width: int) -> bool:
+        """Whether there is something worth leaving out, of a sample of this size."""
+        top, left, bottom, right = self.box(width)
+        seen = (bottom - top) * (right - left)
+        return self.fast or self.factor > 1 or seen * 8 < height * width * 7
 
 
 class _Scratch(threading.local):

@@ -4,8 +4,9 @@
  *                                   yes: copy it out of the mapped file, or read it; CRC-32C
  *
  * A mapped file that somebody cuts short raises SIGBUS where it is looked at. Copies are guarded:
- * the piece is then left for the end too, where reading it tells why, and the process goes on. Signals that are not ours go to
- * whoever handled them before; where somebody has taken SIGBUS since, nothing is copied from maps.
+ * the piece is then left for the end too, where reading it tells why, and the process goes on.
+ * Signals that are not ours go to whoever handled them before; where somebody has taken SIGBUS
+ * since, nothing is copied from maps.
  *
  * Nothing is checked here: fetch.py has done so, and makes the only calls.
  */
@@ -27,7 +28,7 @@ _Static_assert(sizeof(off_t) == 8, "offsets of files need 64 bits");
 
 enum { FOUND = 0, LATE = 1, DAMAGED = 2 };
 
-/* As `pieces_of` in fetch.py lays them. */
+/* As `Pieces.table` in fetch.py lays them. */
 typedef struct {
     int64_t offset; /* in the file */
     int64_t length;

@@ -1,0 +1,854 @@
+/* Baseline JPEGs, or parts of them, to pixels: the very ones of libjpeg-turbo's accurate decoding.
+ *
+ *     header ─> bytes without stuffing ─> coefficients of an MCU ─> two blocks at a time, inverse DCT
+ *                                                                        │ strips of Y, Cb, Cr
+ *                                     rows of RGB <─ colours spread <────┘ of three rows of MCUs
+ *
+ * Huffman codes are the larger half of decoding. One look into a table of 11 bits tells up to two
+ * coefficients, and nothing is looked for in between: no stuffed zeros, no markers. Of a crop, what
+ * is above, below or beside it is parsed at most, and never transformed.
+ *
+ * Nothing that is unusual is done here, and nothing that is wrong is told here: whoever calls then
+ * asks libjpeg, which knows it all (baseline.py). What is done is, bit for bit, what libjpeg does:
+ * its `islow` inverse DCT, its `fancy` upsampling, its tables of colours (ITU-T T.81, JFIF 1.02).
+ *
+ * A JPEG may say anything. Each byte of the header is looked for before it is looked at; behind the
+ * last byte of a scan stand as many zeros as an MCU can take, and before each MCU the place is
+ * checked; a coefficient's place is one of 64, or a place that nobody reads.
+ */
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define VERSION 1
+
+int celeiro_baseline_version(void) { return VERSION; }
+
+#if !defined(__x86_64__) || !defined(__GNUC__)
+
+int celeiro_baseline_able(void) { return 0; }
+int64_t celeiro_baseline_tables(void) { return 0; }
+int celeiro_baseline(int64_t count, int64_t *jobs, void *tables, uint8_t *room, int64_t size)
+{
+    (void)jobs, (void)tables, (void)room, (void)size;
+    return (int)count;
+}
+
+#else
+
+#include <immintrin.h>
+
+#define FAST __attribute__((target("avx2,bmi,bmi2")))
+#define INLINE static inline __attribute__((always_inline))
+#define UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+/* As baseline.py has them. */
+enum { DONE = 0, UNUSUAL = 1, DAMAGED = 2 };
+
+typedef struct {
+    const uint8_t *data;
+    int64_t bytes;
+    uint8_t *out; /* of the picture's first pixel, wherever the part is */
+    int64_t stride;
+    int64_t height, width, channels; /* that the JPEG must have */
+    int64_t top, left, bottom, right; /* of the part; what is around it may be overwritten */
+    int64_t result;
+} Job;
+
+/* ---- Huffman codes ---- */
+
+#define BITS 11 /* of a look; more do not fit into the processor's first cache */
+#define LOOKS (1 << BITS)
+#define END 127 /* the skip of an end of block, behind which no place is one of 64 */
+
+typedef struct {
+    /* Of AC, for the next BITS bits, from the lowest bits on: 8 of how many of them are taken, 4 of
+     * the place of the first coefficient from here, 4 of how many bits it takes alone, 8 of the
+     * place of the second, 8 of how far to go, 16 of each value. One alone stands there twice.
+     * Where the code is known and the value is longer: 0 bits, 8 of the code's length, 8 of the
+     * symbol. */
+    uint64_t pairs[LOOKS];
+    /* Of DC: value << 16 | bits, or 0 bits as above. */
+    uint32_t looks[LOOKS];
+    int32_t beyond[17]; /* the first code of 16 bits that is longer, by length */
+    int32_t shift[17];  /* from a code to its symbol's place, by length */
+    uint8_t counts[16]; /* as the JPEG has them */
+    uint8_t symbols[256];
+    int32_t total; /* of symbols; 0 where there is no table */
+} Table;
+
+typedef struct {
+    Table of[2][4]; /* DC, AC */
+    uint16_t quant[4][64] __attribute__((aligned(64))); /* row by row */
+} Tables;
+
+static const uint8_t ZIGZAG[64] = {
+    0,  1,  8,  16, 9,  2,  3,  10, 17, 24, 32, 25, 18, 11, 4,  5,  12, 19, 26, 33, 40, 48,
+    41, 34, 27, 20, 13, 6,  7,  14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23,
+    30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63,
+};
+
+/* Places of a block by their order, and from 64 on the one that nobody reads. */
+static const uint8_t PLACES[256] = {
+    0,  1,  8,  16, 9,  2,  3,  10, 17, 24, 32, 25, 18, 11, 4,  5,  12, 19, 26, 33, 40, 48,
+    41, 34, 27, 20, 13, 6,  7,  14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23,
+    30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63,
+    [64 ... 255] = 64,
+};
+
+INLINE int skip_of(int symbol)
+{
+    return symbol & 15 ? symbol >> 4 : symbol ? 15 : END;
+}
+
+INLINE int signed_value(int bits, int size)
+{
+    return size && bits < 1 << (size - 1) ? bits - (1 << size) + 1 : bits;
+}
+
+/* Looks of AC at one symbol become looks at two, where both are in sight. */
+static void pair(Table *table)
+{
+    for (int at = 0; at < LOOKS; at++) {
+        uint32_t look = table->looks[at];
+        int bits = look & 15, skip = look >> 8 & 127, place = skip == END ? 0 : skip;
+        uint64_t first = look >> 16, second = first;
+        if (!bits) { /* a long one: as it is, or nothing */
+            table->pairs[at] = look;
+            continue;
+        }
+        int all = bits, other = place, on = skip + 1;
+        uint32_t next = table->looks[at << bits & (LOOKS - 1)];
+        int more = next & 15;
+        if (skip != END && more && bits + more <= BITS) {
+            int further = next >> 8 & 127;
+            all += more;
+            if (further != END)
+                other = on + further, second = next >> 16;
+            on += further + 1;
+        }
+        table->pairs[at] = second << 48 | first << 32 | (uint64_t)on << 24 | (uint64_t)other << 16 |
+                           (uint64_t)(bits << 12 | place << 8 | all);
+    }
+}
+
+/* Make a table of what a JPEG says, unless it is the one that is there. */
+static int make(Table *table, const uint8_t *counts, const uint8_t *symbols, int total, int ac)
+{
+    if (table->total == total && !memcmp(table->counts, counts, 16) &&
+        !memcmp(table->symbols, symbols, (size_t)total))
+        return DONE;
+    table->total = 0;
+    memset(table->looks, 0, sizeof table->looks);
+    int code = 0, at = 0;
+    for (int length = 1; length <= 16; length++, code <<= 1) {
+        table->shift[length] = at - code;
+        for (int n = counts[length - 1]; n; n--, at++, code++) {
+            if (code >= 1 << length)
+                return DAMAGED;
+            int symbol = symbols[at], size = ac ? symbol & 15 : symbol;
+            if (size > (ac ? 10 : 11) || (ac && !size && symbol != 0 && symbol != 0xF0))
+                return UNUSUAL;
+            if (length > BITS)
+                continue;
+            uint32_t skip = ac ? (uint32_t)skip_of(symbol) : 0;
+            for (int rest = 0, left = BITS - length; rest < 1 << left; rest++) {
+                uint32_t look = (uint32_t)(symbol << 16 | length << 8);
+                if (size <= left) {
+                    int value = signed_value(rest >> (left - size), size);
+                    look = (uint32_t)(uint16_t)value << 16 | skip << 8 | (uint32_t)(length + size);
+                }
+                table->looks[code << left | rest] = look;
+            }
+        }
+        table->beyond[length] = code << (16 - length);
+    }
+    memcpy(table->counts, counts, 16);
+    memcpy(table->symbols, symbols, (size_t)total);
+    table->total = total;
+    if (ac)
+        pair(table);
+    return DONE;
+}
+
+typedef struct {
+    uint64_t bits; /* the next ones, from the top */
+    int count;     /* how many of them */
+    const uint8_t *next;
+} Reader;
+
+/* 56 bits at least; those that stand below them are looked at again. */
+FAST INLINE void refill(Reader *reader)
+{
+    uint64_t word;
+    memcpy(&word, reader->next, 8);
+    reader->bits |= __builtin_bswap64(word) >> reader->count;
+    reader->next += (63 - reader->count) >> 3;
+    reader->count |= 56;
+}
+
+FAST INLINE int64_t bits_read(const Reader *reader, const uint8_t *start)
+{
+    return 8 * (reader->next - start) - reader->count;
+}
+
+typedef struct {
+    int symbol, value;
+} Symbol;
+
+/* A symbol of which a look told no value; a symbol of -1 where there is none. */
+static __attribute__((noinline)) FAST Symbol longer(const Table *table, Reader *reader,
+                                                    uint32_t look, int ac)
+{
+    refill(reader);
+    int length = look >> 8 & 255, symbol = look >> 16;
+    if (!look) {
+        int code = (int)(reader->bits >> 48);
+        for (length = BITS + 1; length <= 16 && code >= table->beyond[length]; length++) {}
+        int at = length > 16 ? -1 : (code >> (16 - length)) + table->shift[length];
+        if (at < 0 || at >= table->total)
+            return (Symbol){-1, 0};
+        symbol = table->symbols[at];
+    }
+    int size = ac ? symbol & 15 : symbol, value = 0;
+    reader->bits <<= length;
+    if (size)
+        value = signed_value((int)(reader->bits >> (64 - size)), size);
+    reader->bits <<= size;
+    reader->count -= length + size;
+    refill(reader);
+    return (Symbol){symbol, value};
+}
+
+#define SPACE 80 /* values of a block, and behind them the place that nobody reads */
+
+/* The coefficients of one block, as they stand in the JPEG: kept in `block`, or only passed over.
+ * Less than 0 where it is damaged; else whether there are more than the first. */
+FAST INLINE int parse(Reader *reader, const Table *restrict dc, const Table *restrict ac,
+                      int *restrict level, int16_t *restrict block, const uint8_t *start,
+                      const int keep)
+{
+    refill(reader);
+    uint32_t look = dc->looks[reader->bits >> (64 - BITS)];
+    if (UNLIKELY(!(look & 15))) {
+        Symbol found = longer(dc, reader, look, 0);
+        if (found.symbol < 0)
+            return -1;
+        *level += found.value;
+    } else {
+        reader->bits <<= look & 15;
+        reader->count -= look & 15;
+        *level += (int16_t)(look >> 16);
+    }
+    if (keep) {
+        const __m256i zeros = _mm256_setzero_si256();
+        for (int i = 0; i < 4; i++)
+            _mm256_store_si256((__m256i *)block + i, zeros);
+        block[0] = (int16_t)*level;
+    }
+    Reader here = *reader;
+    unsigned at = 1;
+    uint64_t pair;
+#define LOOK                                                                                       \
+    pair = ac->pairs[here.bits >> (64 - BITS)];                                                    \
+    if (UNLIKELY(!(pair & 255))) {                                                                 \
+        Symbol found = longer(ac, &here, (uint32_t)pair, 1);                                       \
+        if (found.symbol < 0)                                                                      \
+            return -1;                                                                             \
+        at += (unsigned)skip_of(found.symbol);                                                     \
+        if (keep)                                                                                  \
+            block[PLACES[at]] = (int16_t)found.value;                                              \
+        at++;                                                                                      \
+    } else {                                                                                       \
+        here.bits <<= pair & 63;                                                                   \
+        here.count -= (int)(pair & 63);                                                            \
+        if (keep) {                                                                                \
+            block[PLACES[at + (pair >> 8 & 15)]] = (int16_t)(pair >> 32);                          \
+            block[PLACES[at + (pair >> 16 & 255)]] = (int16_t)(pair >> 48);                        \
+        }                                                                                          \
+        at += (unsigned)(pair >> 24 & 255);                                                        \
+    }                                                                                              \
+    if (at > 63)                                                                                   \
+        break;
+    for (;;) { /* four looks take 44 of 56 bits; a longer one fills up by itself */
+        refill(&here);
+        LOOK LOOK LOOK LOOK
+    }
+#undef LOOK
+    if (UNLIKELY(at != 64 && (at <= 128 || at > 191))) {
+        /* Either the first of two was the block's last, or all is wrong. */
+        if (!(pair & 255) || at - (pair >> 24 & 255) + (pair >> 8 & 15) != 63)
+            return -1;
+        int64_t back = bits_read(&here, start) - (int)(pair & 63) + (int)(pair >> 12 & 15);
+        here = (Reader){0, 0, start + (back >> 3)};
+        refill(&here);
+        here.bits <<= back & 7;
+        here.count -= (int)(back & 7);
+    }
+    *reader = here;
+    return at != 129;
+}
+
+/* ---- inverse DCT: two blocks at a time, one in each half of a register ---- */
+
+/* Two constants of 13 binary places, for pairs of values. */
+#define BOTH(a, b) _mm256_set1_epi32((int)((uint32_t)(uint16_t)(b) << 16 | (uint16_t)(a)))
+
+/* Eight vectors of eight values, one direction. After Loeffler, Ligtenberg and Moschytz (Practical
+ * fast 1-D DCT algorithms with 11 multiplications, 1989), with libjpeg's constants and its rounding;
+ * two of its products are one instruction, and their sums are exact. */
+FAST INLINE void one_way(__m256i v[8], const int shift)
+{
+    const __m256i half = _mm256_set1_epi32(1 << (shift - 1)), zero = _mm256_setzero_si256();
+    const __m256i sum = _mm256_add_epi16(v[0], v[4]), less = _mm256_sub_epi16(v[0], v[4]);
+    const __m256i z3 = _mm256_add_epi16(v[7], v[3]), z4 = _mm256_add_epi16(v[5], v[1]);
+    __m256i even[2][4], odd[2][4];
+#define HALF(at, unpack)                                                                           \
+    {                                                                                              \
+        __m256i two = unpack(v[2], v[6]), ends = unpack(v[7], v[1]), inner = unpack(v[5], v[3]);   \
+        __m256i t0 = _mm256_add_epi32(_mm256_srai_epi32(unpack(zero, sum), 3), half);              \
+        __m256i t1 = _mm256_add_epi32(_mm256_srai_epi32(unpack(zero, less), 3), half);             \
+        __m256i t2 = _mm256_madd_epi16(two, BOTH(4433, 4433 - 15137));                             \
+        __m256i t3 = _mm256_madd_epi16(two, BOTH(4433 + 6270, 4433));                              \
+        even[at][0] = _mm256_add_epi32(t0, t3);                                                    \
+        even[at][1] = _mm256_add_epi32(t1, t2);                                                    \
+        even[at][2] = _mm256_sub_epi32(t1, t2);                                                    \
+        even[at][3] = _mm256_sub_epi32(t0, t3);                                                    \
+        __m256i both = unpack(z3, z4);                                                             \
+        __m256i y3 = _mm256_madd_epi16(both, BOTH(9633 - 16069, 9633));                            \
+        __m256i y4 = _mm256_madd_epi16(both, BOTH(9633, 9633 - 3196));                             \
+        odd[at][0] = _mm256_add_epi32(_mm256_madd_epi16(ends, BOTH(-7373, 12299 - 7373)), y4);     \
+        odd[at][1] = _mm256_add_epi32(_mm256_madd_epi16(inner, BOTH(-20995, 25172 - 20995)), y3);  \
+        odd[at][2] = _mm256_add_epi32(_mm256_madd_epi16(inner, BOTH(16819 - 20995, -20995)), y4);  \
+        odd[at][3] = _mm256_add_epi32(_mm256_madd_epi16(ends, BOTH(2446 - 7373, -7373)), y3);      \
+    }
+    HALF(0, _mm256_unpacklo_epi16)
+    HALF(1, _mm256_unpackhi_epi16)
+#undef HALF
+#define SHIFTED(operation, i)                                                                      \
+    _mm256_packs_epi32(_mm256_srai_epi32(operation(even[0][i], odd[0][i]), shift),                 \
+                       _mm256_srai_epi32(operation(even[1][i], odd[1][i]), shift))
+    for (int i = 0; i < 4; i++) {
+        v[i] = SHIFTED(_mm256_add_epi32, i);
+        v[7 - i] = SHIFTED(_mm256_sub_epi32, i);
+    }
+#undef SHIFTED
+}
+
+FAST INLINE void transpose(__m256i v[8])
+{
+    __m256i a[8], b[8];
+    for (int i = 0; i < 8; i += 2) {
+        a[i] = _mm256_unpacklo_epi16(v[i], v[i + 1]);
+        a[i + 1] = _mm256_unpackhi_epi16(v[i], v[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4)
+        for (int j = 0; j < 2; j++) {
+            b[i + 2 * j] = _mm256_unpacklo_epi32(a[i + j], a[i + j + 2]);
+            b[i + 2 * j + 1] = _mm256_unpackhi_epi32(a[i + j], a[i + j + 2]);
+        }
+    for (int i = 0; i < 4; i++) {
+        v[2 * i] = _mm256_unpacklo_epi64(b[i], b[i + 4]);
+        v[2 * i + 1] = _mm256_unpackhi_epi64(b[i], b[i + 4]);
+    }
+}
+
+typedef struct {
+    const int16_t *block;
+    const uint16_t *quant;
+    uint8_t *out;
+    int64_t stride;
+    int more; /* coefficients than the first */
+} Block;
+
+FAST INLINE __m256i halves(const void *low, const void *high, int row)
+{
+    return _mm256_inserti128_si256(
+        _mm256_castsi128_si256(_mm_load_si128((const __m128i *)low + row)),
+        _mm_load_si128((const __m128i *)high + row), 1);
+}
+
+/* Values of a first row beyond which libjpeg, too, has not enough bits, and other ways to lose them. */
+#define MOST 8191
+
+/* Whether it could be done. */
+FAST INLINE int transform(const Block *a, const Block *b)
+{
+    __m256i v[8];
+    for (int i = 0; i < 8; i++)
+        v[i] = _mm256_mullo_epi16(halves(a->block, b->block, i), halves(a->quant, b->quant, i));
+    __m256i much = _mm256_cmpgt_epi16(v[0], _mm256_set1_epi16(MOST));
+    much = _mm256_or_si256(much, _mm256_cmpgt_epi16(_mm256_set1_epi16(-MOST), v[0]));
+    if (UNLIKELY(!_mm256_testz_si256(much, much)))
+        return 0;
+    one_way(v, 11);
+    transpose(v);
+    one_way(v, 18);
+    transpose(v);
+    for (int i = 0; i < 8; i += 2) {
+        __m256i rows = _mm256_packs_epi16(v[i], v[i + 1]);
+        rows = _mm256_add_epi8(rows, _mm256_set1_epi8((char)128));
+        __m128i low = _mm256_castsi256_si128(rows), high = _mm256_extracti128_si256(rows, 1);
+        _mm_storel_epi64((__m128i *)(a->out + i * a->stride), low);
+        _mm_storel_epi64((__m128i *)(a->out + (i + 1) * a->stride), _mm_unpackhi_epi64(low, low));
+        _mm_storel_epi64((__m128i *)(b->out + i * b->stride), high);
+        _mm_storel_epi64((__m128i *)(b->out + (i + 1) * b->stride), _mm_unpackhi_epi64(high, high));
+    }
+    return 1;
+}
+
+/* A block of one level; whether it could be done. */
+INLINE int flat(const Block *block)
+{
+    int level = (int16_t)(block->block[0] * block->quant[0]);
+    if (UNLIKELY(level > MOST || level < -MOST))
+        return 0;
+    level = (level + 4) >> 3;
+    level = level < -128 ? 0 : level > 127 ? 255 : level + 128;
+    const uint64_t row = 0x0101010101010101ull * (uint64_t)level;
+    for (int i = 0; i < 8; i++)
+        memcpy(block->out + i * block->stride, &row, 8);
+    return 1;
+}
+
+/* ---- colours ---- */
+
+/* Samples that stand half as dense: 3/4 of the nearer, 1/4 of the further one. Columns 2 * first to
+ * 2 * last, where `sums` are known of one column more on each side, or the picture ends. */
+FAST INLINE void spread(const int16_t *sums, uint8_t *out, int64_t first, int64_t last,
+                        const int left_half, const int right_half, const int shift)
+{
+    for (int64_t i = first; i < last; i += 16) {
+        __m256i here = _mm256_loadu_si256((const __m256i *)(sums + i));
+        __m256i left = _mm256_loadu_si256((const __m256i *)(sums + i - 1));
+        __m256i right = _mm256_loadu_si256((const __m256i *)(sums + i + 1));
+        here = _mm256_add_epi16(_mm256_add_epi16(here, here), here);
+        left = _mm256_add_epi16(_mm256_add_epi16(here, left), _mm256_set1_epi16(left_half));
+        right = _mm256_add_epi16(_mm256_add_epi16(here, right), _mm256_set1_epi16(right_half));
+        left = _mm256_srli_epi16(left, shift);
+        right = _mm256_slli_epi16(_mm256_srli_epi16(right, shift), 8);
+        _mm256_storeu_si256((__m256i *)(out + 2 * i), _mm256_or_si256(left, right));
+    }
+}
+
+/* Rows of colours as dense as the picture's: of `near` and the row beyond, or of `near` alone. */
+FAST INLINE void widen(const uint8_t *near, const uint8_t *beyond, int16_t *sums, uint8_t *out,
+                       int64_t first, int64_t last, int64_t columns)
+{
+    const int64_t from = first ? first - 1 : 0, to = last < columns ? last + 1 : columns;
+    for (int64_t i = from; i < to; i += 16) {
+        __m256i sum = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(near + i)));
+        if (beyond) {
+            __m256i more = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(beyond + i)));
+            sum = _mm256_add_epi16(_mm256_add_epi16(sum, more), _mm256_add_epi16(sum, sum));
+        }
+        _mm256_storeu_si256((__m256i *)(sums + i), sum);
+    }
+    if (!from)
+        sums[-1] = sums[0];
+    if (to == columns)
+        sums[columns] = sums[columns - 1];
+    if (beyond)
+        spread(sums, out, first, last, 8, 7, 4);
+    else
+        spread(sums, out, first, last, 1, 2, 2);
+}
+
+/* round(c * factor / 65536), a factor of 16 bits */
+FAST INLINE __m256i times(__m256i c, const short factor)
+{
+    __m256i twice = _mm256_mulhi_epi16(_mm256_add_epi16(c, c), _mm256_set1_epi16(factor));
+    return _mm256_srai_epi16(_mm256_add_epi16(twice, _mm256_set1_epi16(1)), 1);
+}
+
+/* Sixteen pixels. 1.402 = 1 + 0.402; 1.772 = 2 - 0.228; -0.71414 = 0.28586 - 1: what is left has 16
+ * binary places and a sign, as libjpeg's tables do. */
+FAST INLINE void to_rgb(const uint8_t *y, const uint8_t *cb, const uint8_t *cr, uint8_t *out)
+{
+    const __m256i middle = _mm256_set1_epi16(128);
+    __m256i level = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)y));
+    __m256i b = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)cb));
+    __m256i r = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)cr));
+    b = _mm256_sub_epi16(b, middle), r = _mm256_sub_epi16(r, middle);
+    __m256i red = _mm256_add_epi16(level, _mm256_add_epi16(r, times(r, 26345)));
+    __m256i blue = _mm256_add_epi16(_mm256_add_epi16(b, b), times(b, -14942));
+    blue = _mm256_add_epi16(level, blue);
+    const __m256i half = _mm256_set1_epi32(32768), factors = BOTH(-22554, 18734);
+    __m256i low = _mm256_madd_epi16(_mm256_unpacklo_epi16(b, r), factors);
+    __m256i high = _mm256_madd_epi16(_mm256_unpackhi_epi16(b, r), factors);
+    low = _mm256_srai_epi32(_mm256_add_epi32(low, half), 16);
+    high = _mm256_srai_epi32(_mm256_add_epi32(high, half), 16);
+    __m256i green = _mm256_sub_epi16(_mm256_packs_epi32(low, high), r);
+    green = _mm256_add_epi16(level, green);
+    __m256i both = _mm256_permute4x64_epi64(_mm256_packus_epi16(red, green), 0xD8);
+    __m128i reds = _mm256_castsi256_si128(both), greens = _mm256_extracti128_si256(both, 1);
+    __m128i blues = _mm_packus_epi16(_mm256_castsi256_si128(blue),
+                                     _mm256_extracti128_si256(blue, 1));
+#define __ -1
+#define THIRD(at, r, g, b)                                                                         \
+    _mm_storeu_si128((__m128i *)out + at,                                                          \
+                     _mm_or_si128(_mm_or_si128(_mm_shuffle_epi8(reds, _mm_setr_epi8 r),            \
+                                               _mm_shuffle_epi8(greens, _mm_setr_epi8 g)),         \
+                                  _mm_shuffle_epi8(blues, _mm_setr_epi8 b)));
+    THIRD(0, (0, __, __, 1, __, __, 2, __, __, 3, __, __, 4, __, __, 5),
+             (__, 0, __, __, 1, __, __, 2, __, __, 3, __, __, 4, __, __),
+             (__, __, 0, __, __, 1, __, __, 2, __, __, 3, __, __, 4, __))
+    THIRD(1, (__, __, 6, __, __, 7, __, __, 8, __, __, 9, __, __, 10, __),
+             (5, __, __, 6, __, __, 7, __, __, 8, __, __, 9, __, __, 10),
+             (__, 5, __, __, 6, __, __, 7, __, __, 8, __, __, 9, __, __))
+    THIRD(2, (__, 11, __, __, 12, __, __, 13, __, __, 14, __, __, 15, __, __),
+             (__, __, 11, __, __, 12, __, __, 13, __, __, 14, __, __, 15, __),
+             (10, __, __, 11, __, __, 12, __, __, 13, __, __, 14, __, __, 15))
+#undef THIRD
+#undef __
+}
+
+/* ---- what a header says ---- */
+
+typedef struct {
+    int components;
+    int across, down; /* blocks of an MCU, of Y */
+    int id[3], quant[3], dc[3], ac[3];
+    int restart; /* MCUs from marker to marker, or 0 */
+    int64_t height, width;
+    const uint8_t *scan, *end;
+} Header;
+
+static int64_t two(const uint8_t *at) { return (int64_t)at[0] << 8 | at[1]; }
+
+static int quants(Tables *tables, int have[4], const uint8_t *at, const uint8_t *end)
+{
+    for (; at < end; at += 65) {
+        if (*at > 3 || end - at < 65)
+            return UNUSUAL;
+        for (int i = 0; i < 64; i++)
+            tables->quant[*at][ZIGZAG[i]] = at[1 + i];
+        have[*at] = 1;
+    }
+    return DONE;
+}
+
+static int codes(Tables *tables, int have[2][4], const uint8_t *at, const uint8_t *end)
+{
+    while (at < end) {
+        if (end - at < 17)
+            return DAMAGED;
+        int ac = *at >> 4, id = *at & 15, total = 0;
+        for (int i = 1; i <= 16; i++)
+            total += at[i];
+        if (ac > 1 || id > 3 || !total || total > 256 || end - at < 17 + total)
+            return DAMAGED;
+        int why = make(&tables->of[ac][id], at + 1, at + 17, total, ac);
+        if (why)
+            return why;
+        have[ac][id] = 1;
+        at += 17 + total;
+    }
+    return DONE;
+}
+
+static int frame(Header *header, int sampling[3], const uint8_t *at, const uint8_t *end)
+{
+    if (header->components || end - at < 6 || at[0] != 8)
+        return UNUSUAL;
+    header->height = two(at + 1);
+    header->width = two(at + 3);
+    header->components = at[5];
+    if ((header->components != 1 && header->components != 3) ||
+        end - at != 6 + 3 * header->components)
+        return UNUSUAL;
+    for (int i = 0; i < header->components; i++) {
+        header->id[i] = at[6 + 3 * i];
+        sampling[i] = at[7 + 3 * i];
+        header->quant[i] = at[8 + 3 * i];
+        if (header->quant[i] > 3)
+            return UNUSUAL;
+    }
+    return DONE;
+}
+
+static int scan(Header *header, int have_codes[2][4], int have_quants[4], const uint8_t *at,
+                const uint8_t *end)
+{
+    if (!header->components || end - at != 4 + 2 * header->components ||
+        at[0] != header->components)
+        return UNUSUAL;
+    for (int i = 0; i < header->components; i++) {
+        int both = at[2 + 2 * i], dc = both >> 4, ac = both & 15;
+        if (at[1 + 2 * i] != header->id[i] || dc > 3 || ac > 3 || !have_codes[0][dc] ||
+            !have_codes[1][ac] || !have_quants[header->quant[i]])
+            return UNUSUAL;
+        header->dc[i] = dc, header->ac[i] = ac;
+    }
+    at += 1 + 2 * header->components;
+    return at[0] || at[1] != 63 || at[2] ? UNUSUAL : DONE;
+}
+
+static int header_of(const Job *job, Tables *tables, Header *header)
+{
+    const uint8_t *at = job->data, *end = at + job->bytes;
+    int sampling[3] = {0}, have_quants[4] = {0}, have_codes[2][4] = {{0}}, colours = 0, why = DONE;
+    memset(header, 0, sizeof *header);
+    if (job->bytes < 4 || at[0] != 0xFF || at[1] != 0xD8)
+        return DAMAGED;
+    for (at += 2; !header->scan;) {
+        if (end - at < 4 || at[0] != 0xFF)
+            return DAMAGED;
+        int marker = at[1];
+        int64_t length = two(at + 2);
+        if (length < 2 || length > end - at - 2)
+            return DAMAGED;
+        const uint8_t *from = at + 4;
+        at += 2 + length;
+        if (marker == 0xDB)
+            why = quants(tables, have_quants, from, at);
+        else if (marker == 0xC4)
+            why = codes(tables, have_codes, from, at);
+        else if (marker == 0xC0 || marker == 0xC1)
+            why = frame(header, sampling, from, at);
+        else if (marker == 0xDD && length == 4)
+            header->restart = (int)two(from);
+        else if (marker == 0xE0) /* of JFIF, by which colours are what they should be */
+            colours |= length >= 16 && !memcmp(from, "JFIF", 5);
+        else if (marker == 0xEE && length >= 14 && !memcmp(from, "Adobe", 5) && from[11] == 1)
+            colours = 1;
+        else if (marker == 0xDA) {
+            why = scan(header, have_codes, have_quants, from, at);
+            header->scan = at;
+        } else if (marker != 0xFE && (marker < 0xE1 || marker > 0xEF || marker == 0xEE))
+            return UNUSUAL;
+        if (why)
+            return why;
+    }
+    header->end = end;
+    if (header->height != job->height || header->width != job->width ||
+        header->width < 16) /* what is written beyond a row must be within the next */
+        return UNUSUAL;
+    if (header->components != job->channels)
+        return UNUSUAL;
+    for (int i = header->components == 1 ? 0 : 1; i < header->components; i++)
+        if (sampling[i] != 0x11)
+            return UNUSUAL;
+    if (header->components == 3) {
+        if (sampling[0] != 0x11 && sampling[0] != 0x21 && sampling[0] != 0x22)
+            return UNUSUAL;
+        if (!colours && !(header->id[0] == 1 && header->id[1] == 2 && header->id[2] == 3))
+            return UNUSUAL;
+    }
+    header->across = sampling[0] >> 4;
+    header->down = sampling[0] & 15;
+    return DONE;
+}
+
+/* ---- a picture ---- */
+
+#define STRIPS 3 /* rows of MCUs that stand at a time: colours are spread from the next row too */
+#define SPARE 64 /* columns that may be written to and read behind a row */
+#define BEHIND 4096 /* bytes behind a scan: more than the 1,300 that an MCU can take */
+
+typedef struct {
+    Header is;
+    const Job *job;
+    Tables *tables;
+    uint8_t *plane[3];
+    int64_t stride[3];
+    int rows[3];         /* of a strip */
+    uint8_t *colours[2]; /* a row of each, as dense as the picture's */
+    int16_t *sums;
+    uint8_t *data, *stop; /* of the scan without stuffing */
+    const uint8_t *marker; /* behind it */
+    int16_t *blocks;
+    int level[3];
+} Picture;
+
+/* Take memory for a picture; whether there is enough. */
+static int lay(Picture *picture, uint8_t *room, int64_t size)
+{
+    const Header *is = &picture->is;
+    const int64_t mcus = (is->width + 8 * is->across - 1) / (8 * is->across);
+    const int64_t wide = mcus * 8 * is->across + SPARE;
+    uint8_t *at = room + (-(uintptr_t)room & 63), *end = room + size;
+    picture->blocks = (int16_t *)at;
+    at += 6 * SPACE * sizeof(int16_t);
+    for (int c = 0; c < is->components; c++) {
+        picture->rows[c] = c ? 8 : 8 * is->down;
+        picture->stride[c] = (mcus * 8 * (c ? 1 : is->across) + SPARE);
+        picture->plane[c] = at;
+        at += STRIPS * picture->rows[c] * picture->stride[c];
+    }
+    picture->colours[0] = at;
+    picture->colours[1] = at += wide;
+    at += wide;
+    picture->sums = (int16_t *)at + 32;
+    picture->data = at + 2 * (wide + 64);
+    return picture->data + (is->end - is->scan) + BEHIND <= end;
+}
+
+INLINE uint8_t *row_of(const Picture *picture, int c, int64_t y)
+{
+    return picture->plane[c] + y % (STRIPS * picture->rows[c]) * picture->stride[c];
+}
+
+/* The scan, or its part up to the next marker, without the zeros behind each 0xFF. */
+static int unstuff(Picture *picture, const uint8_t *from)
+{
+    const uint8_t *end = picture->is.end, *ff;
+    uint8_t *to = picture->data;
+    for (; (ff = memchr(from, 0xFF, (size_t)(end - from))) && ff + 1 < end; from = ff + 2) {
+        memcpy(to, from, (size_t)(ff - from));
+        to += ff - from;
+        if (ff[1]) {
+            picture->marker = ff;
+            picture->stop = to;
+            memset(to, 0, 64);
+            memset(picture->level, 0, sizeof picture->level);
+            return DONE;
+        }
+        *to++ = 0xFF;
+    }
+    return DAMAGED;
+}
+
+/* One MCU: its coefficients, and where it is `kept` its samples too. */
+FAST INLINE int mcu(Picture *picture, Reader *reader, int64_t row, int64_t column, const int keep)
+{
+    const Header *is = &picture->is;
+    Block found[6];
+    int count = 0;
+    for (int c = 0; c < is->components; c++) {
+        const Table *dc = &picture->tables->of[0][is->dc[c]];
+        const Table *ac = &picture->tables->of[1][is->ac[c]];
+        const int across = c ? 1 : is->across, down = c ? 1 : is->down;
+        const int64_t stride = picture->stride[c];
+        uint8_t *out = row_of(picture, c, row * 8 * down) + column * 8 * across;
+        for (int i = 0; i < across * down; i++, count++) {
+            int16_t *block = picture->blocks + SPACE * count;
+            int more = parse(reader, dc, ac, &picture->level[c], block, picture->data, keep);
+            if (UNLIKELY(more < 0))
+                return DAMAGED;
+            uint8_t *place = out + i / across * 8 * stride + i % across * 8;
+            found[count] = (Block){block, picture->tables->quant[is->quant[c]], place, stride, more};
+        }
+    }
+    for (int i = 0; keep && i < count; i += 2) {
+        const Block *a = found + i, *b = i + 1 < count ? a + 1 : a;
+        if (!(a->more || b->more ? transform(a, b) : flat(a) & flat(b)))
+            return UNUSUAL;
+    }
+    return DONE;
+}
+
+/* One row of the part. */
+FAST static void show(const Picture *picture, int64_t y)
+{
+    const Job *job = picture->job;
+    const Header *is = &picture->is;
+    uint8_t *out = job->out + y * job->stride;
+    const uint8_t *level = row_of(picture, 0, y), *blue, *red;
+    int64_t x = job->left & ~(int64_t)1;
+    if (is->components == 1) {
+        memcpy(out + x, level + x, (size_t)(job->right - x));
+        return;
+    }
+    if (is->across == 1) {
+        blue = row_of(picture, 1, y), red = row_of(picture, 2, y);
+    } else {
+        const int64_t columns = (is->width + 1) / 2, rows = (is->height + is->down - 1) / is->down;
+        int64_t near = y / is->down, beyond = near + (y & 1 ? 1 : -1);
+        beyond = beyond < 0 ? 0 : beyond < rows ? beyond : rows - 1;
+        for (int c = 1; c < 3; c++)
+            widen(row_of(picture, c, near), is->down == 2 ? row_of(picture, c, beyond) : NULL,
+                  picture->sums, picture->colours[c - 1], x / 2, (job->right + 1) / 2, columns);
+        blue = picture->colours[0], red = picture->colours[1];
+    }
+    /* The last of sixteen may be beyond the end of the row, where the next one begins. */
+    int64_t end = y + 1 < job->bottom ? job->right : job->right - 15;
+    for (; x < end; x += 16)
+        to_rgb(level + x, blue + x, red + x, out + 3 * x);
+    if (x < job->right) {
+        uint8_t few[48];
+        to_rgb(level + x, blue + x, red + x, few);
+        memcpy(out + 3 * x, few, (size_t)(3 * (job->right - x)));
+    }
+}
+
+/* Whether a scan, or its part, was read to its end: what is left fills a byte. */
+FAST static int is_read(const Picture *picture, const Reader *reader)
+{
+    int64_t left = 8 * (picture->stop - picture->data) - bits_read(reader, picture->data);
+    return left >= 0 && left < 8;
+}
+
+FAST static int restart(Picture *picture, Reader *reader, int number)
+{
+    const uint8_t *marker = picture->marker;
+    if (!is_read(picture, reader) || marker[1] != 0xD0 + number)
+        return DAMAGED;
+    *reader = (Reader){0, 0, picture->data};
+    return unstuff(picture, marker + 2);
+}
+
+FAST static int decode(const Job *job, Tables *tables, uint8_t *room, int64_t size)
+{
+    Picture picture = {.job = job, .tables = tables};
+    const Header *is = &picture.is;
+    int why = header_of(job, tables, &picture.is);
+    if (why)
+        return why;
+    if (!lay(&picture, room, size))
+        return UNUSUAL;
+    if (unstuff(&picture, is->scan))
+        return DAMAGED;
+    const int64_t high = 8 * is->down, wide = 8 * is->across;
+    const int64_t down = (is->height + high - 1) / high, across = (is->width + wide - 1) / wide;
+    /* The part with what its colours are spread from: two rows and two columns around it. */
+    int64_t first = (job->top < 2 ? 0 : job->top - 2) / high, last = (job->bottom + 1) / high + 1;
+    int64_t begin = (job->left < 4 ? 0 : job->left - 4) / wide, end = (job->right + 3) / wide + 1;
+    last = last < down ? last : down;
+    Reader reader = {0, 0, picture.data};
+    int64_t shown = job->top, left = is->restart;
+    for (int64_t row = 0, number = 0; row < last; row++) {
+        for (int64_t column = 0; column < across; column++, left--) {
+            if (is->restart && !left) {
+                if (restart(&picture, &reader, number++ & 7))
+                    return DAMAGED;
+                left = is->restart;
+            }
+            if (UNLIKELY(reader.next > picture.stop + 8))
+                return DAMAGED;
+            why = row >= first && column >= begin && column < end
+                      ? mcu(&picture, &reader, row, column, 1)
+                      : mcu(&picture, &reader, row, column, 0);
+            if (UNLIKELY(why))
+                return why;
+        }
+        int64_t ready = row + 1 == last ? job->bottom : (row + 1) * high - 1;
+        for (; shown < ready && shown < job->bottom; shown++)
+            show(&picture, shown);
+    }
+    if (last == down)
+        return is_read(&picture, &reader) && picture.marker[1] == 0xD9 ? DONE : DAMAGED;
+    return bits_read(&reader, picture.data) > 8 * (picture.stop - picture.data) ? DAMAGED : DONE;
+}
+
+int celeiro_baseline_able(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") &&
+           __builtin_cpu_supports("bmi2");
+}
+
+/* Bytes of the tables of a thread, which are zero before their first use. */
+int64_t celeiro_baseline_tables(void) { return sizeof(Tables); }
+
+/* Do some jobs; how many were not done, whose results say why. */
+int celeiro_baseline(int64_t count, Job *jobs, void *tables, uint8_t *room, int64_t size)
+{
+    int not_done = 0;
+    for (Job *job = jobs; job < jobs + count; job++) {
+        job->result = decode(job, tables, room, size);
+        not_done += job->result != DONE;
+    }
+    return not_done;
+}
+
+#endif
