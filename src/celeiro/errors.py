@@ -86,11 +86,6 @@ class OptionError(CeleiroError, ValueError):
 class ModelError(CeleiroError, ValueError):
     """A model that cannot be loaded as it was asked for, or that answers otherwise than asked."""
 
-    def __init__(self, message: str, picture: int | None = None) -> None:
-        super().__init__(message)
-        self.picture = picture
-        """Its place in the batch, 0 ≤ picture < B, where the answer to one is to blame."""
-
 
 class RowError(CeleiroError, ValueError):
     """A row whose shape, dtype or place does not fit the data set."""

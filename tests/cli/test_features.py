@@ -185,6 +185,20 @@ def test_info_shows_how_features_were_made(
     assert told["source_changed"] is None
 
 
+def test_info_shows_what_is_known_of_a_function(celeiro: Any, packed: Path, tmp_path: Path) -> None:
+    def mean(batch: Any) -> Any:
+        return batch.mean(axis=(1, 2))
+
+    out = tmp_path / "o.h5"
+    library.extract_features(packed, mean, out)
+    shown = " ".join(celeiro("info", out).out.split())
+    assert ".mean, code sha256 " in shown
+    assert "layers the model's default" in shown
+    library.extract_features(packed, mean, out, version="of today", overwrite=True)
+    shown = " ".join(celeiro("info", out).out.split())
+    assert ".mean, version of today, pool model" in shown
+
+
 def test_info_warns_of_a_source_that_changed(
     celeiro: Any, packed: Path, tmp_path: Path, asked: dict[str, Any]
 ) -> None:

@@ -111,7 +111,14 @@ def test_features_beyond_the_memory_are_gone_through_block_by_block(celeiro, fea
 
 @pytest.mark.parametrize(
     "words",
-    [["--C", "a,b"], ["--C", "0"], ["--memory", "much"], ["--test", "no"], ["--workers", "0"]],
+    [
+        ["--overwrite"],
+        ["--C", "a,b"],
+        ["--C", "0"],
+        ["--memory", "much"],
+        ["--test", "no"],
+        ["--workers", "0"],
+    ],
 )
 def test_wrong_usage_is_exit_code_2(celeiro, features, words):
     ran = celeiro("probe", features(2), *words)

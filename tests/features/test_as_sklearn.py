@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+
 import h5py
 import numpy as np
 import pytest
@@ -49,6 +51,34 @@ def test_scikit_learn_learns_from_it(packed):
     linear_model = pytest.importorskip("sklearn.linear_model")
     X, y = as_sklearn(packed(ROWS + 5 * LABELS[:, None].astype(np.float32)))
     assert linear_model.LogisticRegression().fit(X, y).score(X, y) == 1
+
+
+def test_processes_of_scikit_learn_map_the_file_and_copy_nothing(packed, tmp_path, monkeypatch):
+    joblib = pytest.importorskip("joblib")
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import cross_val_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    monkeypatch.setenv("JOBLIB_TEMP_FOLDER", str(tmp_path / "copies"))
+    rows = (
+        np.random.default_rng(0).normal(size=(600, 500)).astype(np.float32)
+    )  # beyond joblib's 1 MB
+    labels = np.arange(600) % 2
+    X, y = as_sklearn(packed(rows + 5 * labels[:, None].astype(np.float32), labels=labels))
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression())
+    with joblib.parallel_config(backend="loky", n_jobs=2):
+        seen = [
+            joblib.Parallel()(
+                joblib.delayed(operator.attrgetter(name))(part) for part in (X, X[9:])
+            )
+            for name in ("filename", "offset", "mode", "shape")
+        ]
+        assert (cross_val_score(pipeline, X, y, cv=3) == 1).all()
+    assert [str(name) for name in seen[0]] == [str(X.filename)] * 2
+    assert seen[1:] == [[X.offset, X.offset + 9 * 2000], ["r", "r"], [(600, 500), (591, 500)]]
+    copies = tmp_path / "copies"
+    assert not copies.exists() or not [path for path in copies.rglob("*") if path.is_file()]
 
 
 def test_a_run_of_neighbours_is_mapped_and_anything_else_is_not(packed):

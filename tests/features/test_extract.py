@@ -8,7 +8,6 @@ import random
 import re
 import shutil
 import threading
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -25,7 +24,7 @@ from celeiro.errors import (
     ResumeError,
     SourceError,
 )
-from celeiro.features import extract, origin
+from celeiro.features import origin
 from celeiro.features.extract import extract_features
 from celeiro.feeding.transforms import CenterCrop, Normalize, Resize, ToCHW, ToFloat
 
@@ -137,6 +136,22 @@ def extracted(source: Any, model: Any, tmp_path: Path, **options: Any) -> Any:
     return celeiro.open(report.path)
 
 
+def mean_of_channels(images: Any) -> Any:
+    """A function of three numbers a picture."""
+    return images.mean(axis=(2, 3))
+
+
+def stopped(source: Any, model: Any, tmp_path: Path, **options: Any) -> None:
+    """Make ten samples' features, and be stopped."""
+
+    def stop(progress: Any) -> None:
+        if progress.done >= 10:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        extracted(source, model, tmp_path, on_progress=stop, **options)
+
+
 def feeders() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if "celeiro-feed" in thread.name]
 
@@ -209,6 +224,7 @@ def test_any_function_is_a_model(packed: Any, tmp_path: Path) -> None:
         assert np.array_equal(made.read(range(COUNT)), by_hand(ds, mean, 5))
         told = made.provenance["features"]
         assert "mean" in told["model"]
+        assert re.fullmatch(r"sha256 [0-9a-f]{64} of Python \d\.\d+", told["code"])
         assert told["transform"][1] == "CenterCrop(size=16)"
 
 
@@ -351,11 +367,43 @@ def test_damage_in_a_layer_is_found(packed: Any, tmp_path: Path) -> None:
         ds["b"]
 
 
-@pytest.mark.parametrize("layer", ["age", "x_offsets", "/", "same"])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        "age", "x_offsets", "/", "same", "mask", "boxes", "labels", "label_names", "keys", "splits",
+        "mean", "std", "fields", "celeiro", "features", "a\nb", "a\0b", "\x1b[2J", "n" * 300,
+    ],
+)  # fmt: skip
 def test_a_layer_that_cannot_be_a_field_is_refused(packed: Any, tmp_path: Path, layer: str) -> None:
     model = Fake(layers=("last", "same", layer))
     with pytest.raises(OptionError, match=re.escape(repr(layer))):
         extracted(packed("jpeg"), model, tmp_path)
+    assert not model.batches
+    # By name the model is not even opened.
+    with pytest.raises(OptionError, match=re.escape(repr(layer))):
+        extracted(packed("jpeg"), "timm:none", tmp_path, layers=["last", "same", layer])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_reserved_name_may_be_the_first_layer(packed: Any, tmp_path: Path) -> None:
+    with extracted(packed("jpeg"), Fake(layers=("mask",)), tmp_path) as made:
+        assert made.provenance["features"]["layers"] == {"features": "mask"}
+
+
+def test_a_model_s_default_is_no_layer_of_the_name_features(packed: Any, tmp_path: Path) -> None:
+    told = []
+    for name, layers in (("a", ()), ("b", "features")):
+        (tmp_path / name).mkdir()
+        how = {"layers": layers, "transform": STEPS}
+        with extracted(packed("jpeg"), mean_of_channels, tmp_path / name, **how) as made:
+            told.append(made.provenance["features"]["layers"])
+    assert told == [{"features": None}, {"features": "features"}]
+    (tmp_path / "c").mkdir()
+    stopped(packed("jpeg"), mean_of_channels, tmp_path / "c", transform=STEPS)
+    with pytest.raises(ResumeError, match="features was None, is 'features'|layers was"):
+        extracted(
+            packed("jpeg"), mean_of_channels, tmp_path / "c", layers="features", transform=STEPS
+        )
 
 
 @pytest.mark.parametrize(
@@ -493,7 +541,7 @@ def test_what_is_asked_of_a_model_that_is_open_is_refused(packed: Any, tmp_path:
     [
         ({"dtype": "float64"}, "float64"), ({"batch_size": 0}, "batch_size 0"),
         ({"on_error": "quarantine"}, "quarantine"), ({"workers": 0}, "workers 0"),
-        ({"labels": "folder"}, "labels 'folder' of a file"),
+        ({"labels": "folder"}, "labels 'folder' of a file"), ({"version": ""}, "version ''"),
     ],
 )  # fmt: skip
 def test_options_that_mean_nothing_are_refused(
@@ -516,6 +564,15 @@ def test_an_output_that_is_there_or_is_the_source_stays(packed: Any, tmp_path: P
     assert not model.batches
     extracted(packed("jpeg"), model, tmp_path, overwrite=True).close()
     assert (tmp_path / "made.h5").read_bytes() != before
+
+
+def test_a_folder_that_is_not_there_is_told_before_all_the_work(
+    packed: Any, tmp_path: Path
+) -> None:
+    model = Fake()
+    with pytest.raises(OptionError, match=r"the folder .*none does not exist"):
+        extract_features(packed("jpeg"), model, tmp_path / "none" / "made.h5")
+    assert not model.batches
 
 
 def test_pictures_of_many_sizes_want_one(packed: Any, table: Path, tmp_path: Path) -> None:
@@ -593,6 +650,44 @@ def test_where_nothing_can_be_read_that_is_said(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="not one of its 2 batches"):
         extracted(folder, Fake(), tmp_path, on_error="skip")
     assert not feeders()
+
+
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+def test_no_number_is_never_the_fault_of_a_sample_that_is_left_out(
+    packed: Any, tmp_path: Path, on_error: Any
+) -> None:
+    path = broken(packed, tmp_path, 5)
+
+    def answer(images: Any) -> Any:
+        rows = alone(images)
+        if calls[0] == 1:
+            rows[:2, 1] = np.nan  # of 5, in whose place 6 stands, and of 6
+        calls[0] += 1
+        return rows
+
+    for model in (Fake(answer), answer):
+        calls = [0]
+        how = {"on_error": on_error, "fresh": True}
+        how |= {} if isinstance(model, Fake) else {"transform": STEPS}
+        error, told = (ModelError, r"sample 6 \(6\.jpg\) of broken\.h5: value 1 .* is nan")
+        with pytest.raises(error, match=told):
+            extracted(path, model, tmp_path, **how)
+
+
+def test_no_number_in_the_place_of_a_sample_that_is_left_out_is_no_fault(
+    packed: Any, tmp_path: Path
+) -> None:
+    def answer(images: Any) -> Any:
+        rows = alone(images)
+        if calls[0] == 1:
+            rows[0] = np.inf
+        calls[0] += 1
+        return rows
+
+    calls = [0]
+    how = {"on_error": "skip", "transform": STEPS, "dtype": "float16"}
+    with extracted(broken(packed, tmp_path, 5), answer, tmp_path, **how) as made:
+        assert len(made) == COUNT - 1
 
 
 def test_a_first_batch_of_damage_alone_is_passed_over(table: Path, tmp_path: Path) -> None:
@@ -705,6 +800,113 @@ def test_other_options_do_not_go_on(
         extracted(source, **{"model": Fake(), **change}, tmp_path=tmp_path)
     assert told in str(raised.value)
     assert "imagecodecs" not in str(raised.value)  # nothing but what changed
+
+
+def function(source: str, **names: Any) -> Any:
+    """A function `f` as a program has it that is started once more."""
+    exec(source, names)
+    return names["f"]
+
+
+MEANS = "def f(images):\n    return images.mean(axis=(2, 3)) * {by}\n"
+
+
+def test_a_function_goes_on_where_it_is_the_same_and_else_does_not(
+    packed: Any, tmp_path: Path
+) -> None:
+    source = packed("jpeg")
+    with extracted(source, function(MEANS.format(by=1)), tmp_path, transform=STEPS) as made:
+        whole = made.path.read_bytes()
+    stopped(source, function(MEANS.format(by=1)), tmp_path, transform=STEPS, overwrite=True)
+    with pytest.raises(ResumeError, match="code was 'sha256 .* of Python"):
+        extracted(
+            source, function(MEANS.format(by=1.001)), tmp_path, transform=STEPS, overwrite=True
+        )
+    report = extract_features(
+        source, function("\n" + MEANS.format(by=1)), tmp_path / "made.h5", transform=STEPS,
+        batch_size=5, overwrite=True,
+    )  # fmt: skip
+    assert report.resumed == 10
+    assert report.path.read_bytes() == whole
+
+
+def test_a_transform_that_changed_does_not_go_on(packed: Any, tmp_path: Path) -> None:
+    def steps(by: int) -> Any:
+        return [Resize((16, 16)), lambda image: image // by, ToFloat(), ToCHW()]
+
+    stopped(packed("jpeg"), mean_of_channels, tmp_path, transform=steps(2))
+    with pytest.raises(ResumeError, match="<lambda>"):
+        extracted(packed("jpeg"), mean_of_channels, tmp_path, transform=steps(3))
+    with extracted(packed("jpeg"), mean_of_channels, tmp_path, transform=steps(2)) as made:
+        assert len(made) == COUNT
+
+
+class Scaled:
+    """A function with a state that nobody sees."""
+
+    def __init__(self, by: float) -> None:
+        self.by = by
+
+    def __call__(self, images: Any) -> Any:
+        return images.mean(axis=(2, 3)) * self.by
+
+
+def test_what_cannot_be_known_goes_on_only_by_its_version(packed: Any, tmp_path: Path) -> None:
+    source, how = packed("jpeg"), {"transform": STEPS}
+    stopped(source, Scaled(1), tmp_path, **how)
+    with pytest.raises(
+        ResumeError, match=r"Scaled is, or holds, an object of .*Scaled.*fresh=True"
+    ):
+        extracted(source, Scaled(1), tmp_path, **how)
+    with pytest.raises(ResumeError, match="version was None, is '1'"):
+        extracted(source, Scaled(1), tmp_path, version="1", **how)
+    stopped(source, Scaled(1), tmp_path, fresh=True, version="1", **how)
+    with pytest.raises(ResumeError, match="version was '1', is '2'"):
+        extracted(source, Scaled(1), tmp_path, version="2", **how)
+    with extracted(source, Scaled(1), tmp_path, version="1", **how) as made:
+        assert made.provenance["features"]["version"] == "1"
+        assert "code" not in made.provenance["features"]
+        assert len(made) == COUNT
+    # At one go it needs none; and the file says that it is not known.
+    with extracted(source, Scaled(1), tmp_path, overwrite=True, **how) as made:
+        assert made.provenance["features"]["code"].startswith("unknown (an object of ")
+
+
+def test_a_version_stands_for_transforms_too(packed: Any, tmp_path: Path) -> None:
+    how = {"transform": [Resize((16, 16)), ToFloat(), ToCHW(), lambda image: image]}
+    stopped(packed("jpeg"), mean_of_channels, tmp_path, version="1", **how)
+    how["transform"][-1] = lambda image: image + 0
+    with extracted(packed("jpeg"), mean_of_channels, tmp_path, version="1", **how) as made:
+        assert "sha256" not in str(made.provenance["features"])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_what_a_function_calls_is_noticed_by_the_batch_that_is_there(
+    packed: Any, tmp_path: Path, dtype: Any
+) -> None:
+    def calls(by: float) -> Any:
+        source = "def f(images):\n    return called(images)\n"
+        return function(source, called=lambda images: images.mean(axis=(2, 3)) * by)
+
+    how = {"transform": STEPS, "dtype": dtype}
+    stopped(packed("jpeg"), calls(1), tmp_path, **how)
+    with pytest.raises(ResumeError, match=r"sample 0 \(0\.jpg\) of jpeg\.h5 was .*, and callable"):
+        extracted(packed("jpeg"), calls(1.1), tmp_path, **how)
+    # As a GPU has it, whose kernels are not the same each time.
+    with extracted(packed("jpeg"), calls(1.0001), tmp_path, **how) as made:
+        assert len(made) == COUNT
+
+
+def test_weights_under_another_name_go_on(packed: Any, tmp_path: Path) -> None:
+    def by(name: str, digest: str) -> Fake:
+        return Fake(alone, weights={"file": name, "sha256": digest})
+
+    stopped(packed("jpeg"), by("a.pth", "11"), tmp_path)
+    with pytest.raises(ResumeError, match="weights was .*'11'.*, is .*'22'"):
+        extracted(packed("jpeg"), by("a.pth", "22"), tmp_path)
+    with extracted(packed("jpeg"), by("b.pth", "11"), tmp_path) as made:
+        # The name is told beside.
+        assert made.provenance["features"]["weights"] == {"file": "b.pth", "sha256": "11"}
 
 
 def test_ctrl_c_leaves_no_thread(packed: Any, tmp_path: Path) -> None:
@@ -839,13 +1041,6 @@ def test_the_digest_of_a_folder_is_of_names_and_sizes(table: Path, tmp_path: Pat
     with extracted(table, Fake(), tmp_path) as made:
         assert made.provenance["source"]["digest"]["of"] == "names and sizes"
         assert origin.change_of(made.path, made.provenance) is None
-
-
-def test_a_transform_is_told_without_addresses() -> None:
-    assert extract._told(CenterCrop(20)) == "CenterCrop(size=20)"
-    assert extract._told(test_a_transform_is_told_without_addresses).endswith("without_addresses")
-    assert "0x" not in extract._told(replace)
-    assert extract._told(Fake()).endswith(".Fake")
 
 
 def test_the_model_of_several_layers_is_found_again_in_their_order(

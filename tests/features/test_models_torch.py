@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import sys
 
 import numpy as np
 import pytest
 
 import celeiro
-from celeiro.errors import ModelError, OptionError
+from celeiro.errors import MissingExtraError, ModelError, OptionError
 from celeiro.features.models import network, open_model
 from celeiro.feeding.transforms.chain import Chain
 
@@ -117,6 +118,8 @@ def test_parts_of_what_a_layer_gives_have_names(batch):
 def test_unknown_layers_and_those_that_run_twice_are_refused():
     with pytest.raises(OptionError, match=r"layer 'secnd': .*there are 'first', 'relu', 'second'"):
         open_model(seeded(Tiny), layers=["secnd"], **PLAIN)
+    with pytest.raises(OptionError, match=r"layer 'fc\\nfc'"):
+        open_model(seeded(Tiny), layers=["fc\nfc"], **PLAIN)
     with pytest.raises(OptionError, match="'relu': .* runs it 2 times"):
         open_model(seeded(Tiny), layers=["relu"], **PLAIN)
 
@@ -188,9 +191,6 @@ def test_wrong_answers_and_batches_are_errors(batch):
         open_model(Wrong(), **PLAIN)(batch)
     with pytest.raises(ModelError, match=r"wanted \(B, H, W, C\) of 3 channels"):
         open_model(seeded(Tiny), **PLAIN)(batch[..., :2])
-    batch[1] = np.nan
-    with pytest.raises(ModelError, match="picture 1 of the batch has nan"):
-        open_model(seeded(Tiny), **PLAIN)(batch)
 
 
 def test_a_size_that_the_model_cannot_take_is_said_at_once():
@@ -333,6 +333,31 @@ def test_torchvision_says_what_there_is_and_where_weights_go(torchvision, monkey
     assert told["name"] == "ResNet18_Weights.IMAGENET1K_V1"
     assert len(told["state_sha256"]) == 64
     assert open_model("torchvision:resnet18", size=32).told["weights"] == told
+
+
+@pytest.mark.parametrize("name", ["timm", "torchvision"])
+@pytest.mark.parametrize(
+    ("fault", "error", "told"),
+    [
+        ("RuntimeError('operator torchvision::nms does not exist')", ModelError,
+         "beside PyTorch .*nms does not exist.*pip install --force-reinstall torch torchvision"),
+        ("ImportError('libcudart.so.13: cannot open')", ModelError, "libcudart.*pip install"),
+        ("ModuleNotFoundError(\"No module named 'x'\", name='x')", MissingExtraError,
+         "need x, which is not installed.*pip install"),
+    ],
+)  # fmt: skip
+def test_a_library_that_does_not_fit_says_what_to_install(
+    tmp_path, monkeypatch, name, fault, error, told
+):
+    (tmp_path / "torchvision").mkdir()
+    (tmp_path / "timm").mkdir()
+    (tmp_path / "torchvision" / "__init__.py").write_text(f"raise {fault}\n")
+    (tmp_path / "timm" / "__init__.py").write_text("import torchvision\n")
+    for module in ("timm", "torchvision"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(error, match=told):
+        open_model(f"{name}:resnet18")
 
 
 # timm

@@ -444,7 +444,8 @@ def test_finite_values_whose_sum_is_not_are_no_error(packed):
         (None, "has no labels"),
         (np.linspace(0, 1, 60), r"labels are float64, such as \[0.0\]; wanted whole numbers"),
         (np.zeros((60, 3), np.int64), "several a sample; wanted one class number"),
-        (np.zeros(60, np.int64), "all 45 samples are of one class, '0'"),
+        (np.zeros(60, np.int64), "all 60 samples are of one class, '0'; wanted at least two"),
+        (np.r_[[0] * 59, 1], "the whole file: too few samples of '1' 1; .* at least 4"),
         (np.arange(60), "too few samples of '0' 1, '1' 1, .* and 55 more; .* at least 4"),
         (np.repeat([0, 1, 2], [28, 29, 3]), "the whole file: too few samples of '2' 3;"),
     ],
@@ -453,6 +454,40 @@ def test_labels_that_a_probe_cannot_learn_are_refused(packed, labels, message):
     features, _ = clouds(60)
     with pytest.raises(OptionError, match=message):
         probe(packed(features, labels))
+
+
+@pytest.mark.parametrize("C", [[1], GRID])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_file_of_very_few_samples_is_refused_in_words(packed, count, C):
+    features, _ = clouds(60)
+    labels = np.arange(count)
+    message = "its one sample is of one class" if count == 1 else "too few samples of '0' 1, '1' 1"
+    with pytest.raises(OptionError, match=f"f.h5: the whole file: {message}.*(wanted|at) least"):
+        probe(packed(features[:count], labels), C=C)
+
+
+@pytest.mark.parametrize(
+    ("splits", "message"),
+    [
+        (
+            {"train": [0], "test": [1]},
+            r"split train: its one sample is of one class, 'cat'.*Add sa",
+        ),
+        ({"train": range(10), "test": [11]}, "split train: all 10 samples are of one class, 'cat'"),
+        ({"train": [0, 20], "test": [1, 21]}, "split train: too few samples of 'cat' 1, 'dog' 1"),
+        ({"train": [0, 1, 2, 20], "test": [3, 21]}, "too few samples of 'dog' 1; choosing C takes"),
+    ],
+)
+def test_splits_of_very_few_samples_are_refused_in_words(tmp_path, splits, message):
+    path = split_file(tmp_path / "s.h5", splits, THREE, NAMES)
+    for memory in (LITTLE, 10**9):
+        with pytest.raises(OptionError, match=message):
+            probe(path, memory=memory)
+
+
+def test_a_picture_of_another_kind_than_png_is_refused(packed, tmp_path):
+    with pytest.raises(OptionError, match=r"plot .*c.svg: wanted a name with .png"):
+        probe(packed(*clouds()), plot=tmp_path / "c.svg")
 
 
 def test_pictures_and_samples_of_many_sizes_are_no_features(packed, tmp_path, photo_folder):

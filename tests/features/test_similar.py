@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import tracemalloc
 from types import SimpleNamespace
 
@@ -276,6 +277,78 @@ def test_what_is_too_large_is_searched_in_cells_unasked(tmp_path, monkeypatch):
     assert duplicates(path, exact=True).exact_search
 
 
+def test_a_million_results_are_arrays_until_they_are_asked_for(tmp_path):
+    count = 40_000
+    rows = np.random.default_rng(0).normal(size=(count // 2, 4)).astype(np.float32)
+    path = written(tmp_path / "f.h5", np.concatenate([rows, rows]), labels=np.arange(count) % 7)
+    tracemalloc.start()
+    found = duplicates(path, None, memory=MEMORY)
+    kept, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (len(found.groups), found.exact, found.surplus) == (20_000, 20_000, 20_000)
+    assert numbers(found.groups[-1]) == [19_999, 39_999]
+    assert kept < 80 * count  # an object and its members would be some 700 bytes
+    assert most < 250 * count
+    tracemalloc.start()
+    asked = suspects(path, 7, memory=MEMORY, exact=True)
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(asked.found) > count / 2
+    assert kept < 120 * count
+
+
+def test_results_are_sequences_like_tuples(tmp_path):
+    rows, labels = clusters(60)
+    rows[30:50] = rows[:20]
+    path = written(tmp_path / "f.h5", rows, labels=labels)
+    found = duplicates(path, None)
+    each = tuple(found.groups)
+    assert len(found.groups) == len(each) == 20
+    assert found.groups == each == duplicates(path, None).groups
+    assert hash(found.groups) == hash(each)
+    assert found.groups[-1] == each[-1]
+    assert found.groups[3:9:2] == each[3:9:2] != each[3:9]
+    assert list(reversed(found.groups[:2])) == [each[1], each[0]]
+    assert found.groups != list(each)
+    with pytest.raises(IndexError):
+        found.groups[20]
+    with pytest.raises(TypeError):
+        found.groups[0] = each[1]
+    assert repr(found.groups).startswith("Items(20: Group(members=Items(2: Similar(")
+    again = pickle.loads(pickle.dumps(found))
+    assert again == found
+    judged = suspects(path, 3)
+    assert pickle.loads(pickle.dumps(judged)) == judged
+
+
+@given(st.integers(2, 30), st.integers(0, 2**32 - 1))
+@settings(max_examples=30)
+def test_groups_tell_what_their_members_do(tmp_path_factory, n, seed):
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(size=(4, 3)).astype(np.float32)[rng.integers(0, 4, n)]
+    rows *= rng.choice([1, 2], (n, 1)).astype(np.float32)
+    where = rng.integers(0, 3, n)  # in no split, too
+    splits = {"test": np.flatnonzero(where == 0), "train": np.flatnonzero(where == 1)}
+    labels = rng.integers(0, 2, n)
+    path = ours(tmp_path_factory.mktemp("x") / "f.h5", rows, labels=labels, splits=splits)
+    found = duplicates(path, 0.99)
+    for group in found.groups:
+        samples = [each.sample for each in group.members]
+        told = list(dict.fromkeys(each.split for each in samples if each.split is not None))
+        assert group.splits == tuple(told)
+        assert group.is_leak == (len(told) > 1)
+        assert group.labels_differ == (len({each.label for each in samples}) > 1)
+        assert group.similarity == min(each.similarity for each in group.members)
+        assert group.exact == (len({rows[each.number].tobytes() for each in samples}) == 1)
+    order = [(not g.is_leak, not g.labels_differ, -g.similarity) for g in found.groups]
+    assert order == sorted(order)
+    assert found.leaks == sum(g.is_leak for g in found.groups)
+    assert found.exact == sum(g.exact for g in found.groups)
+    assert found.surplus == sum(len(g.members) - 1 for g in found.groups)
+    between = duplicates(path, 0.99, between_splits=True)
+    assert between.groups == found.groups[: found.leaks]
+
+
 # Suspects
 
 
@@ -485,6 +558,19 @@ def test_a_key_that_leads_out_of_the_folder_is_not_followed(tmp_path, photo_fold
     empty = [bool((tile_at(sheet, column) == 224).all()) for column in range(3)]
     assert empty.count(True) == 2
     assert empty[0]
+
+
+def test_samples_of_one_key_are_all_drawn(tmp_path, photo_folder):
+    pictures = tmp_path / "photos.h5"
+    celeiro.pack(photo_folder(3), pictures)
+    with celeiro.open(pictures) as ds:
+        key = ds.keys[1]
+    told = {"source": {"name": "photos.h5"}}
+    path = ours(tmp_path / "f.h5", clusters(3)[0], keys=[key] * 3, told=told)
+    with celeiro.open(path) as ds:
+        draw_sheet([neighbours(ds, 0)], tmp_path / "a.png", features=ds)
+    sheet = cv2.imread(str(tmp_path / "a.png"))
+    assert not any((tile_at(sheet, column) == 224).all() for column in range(3))
 
 
 def test_pictures_that_are_not_there_are_asked_for(tmp_path):

@@ -177,6 +177,86 @@ def test_publishing_never_replaces_unasked(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["final"]
 
 
+@pytest.mark.usefixtures("links")
+def test_a_file_is_written_whole_and_alone(tmp_path: Path) -> None:
+    final = tmp_path / ("f" * 255)
+    old = os.umask(0o027)
+    try:
+        with local.whole(final, overwrite=False) as made:
+            made.write_bytes(b"new")
+            assert made.parent == tmp_path
+            assert not final.exists()
+    finally:
+        os.umask(old)
+    assert final.read_bytes() == b"new"
+    assert os.listdir(tmp_path) == [final.name]
+    if os.name == "posix":
+        assert final.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.usefixtures("links")
+def test_what_appeared_meanwhile_stays_and_nothing_else(tmp_path: Path) -> None:
+    final = tmp_path / "final"
+
+    def write() -> None:
+        with local.whole(final, overwrite=False) as made:
+            made.write_bytes(b"new")
+            final.write_bytes(b"theirs")
+
+    with pytest.raises(ExistsError, match="final appeared meanwhile. Choose"):
+        write()
+    assert final.read_bytes() == b"theirs"
+    assert os.listdir(tmp_path) == ["final"]
+    with local.whole(final, overwrite=True) as made:
+        made.write_bytes(b"new")
+    assert final.read_bytes() == b"new"
+    assert os.listdir(tmp_path) == ["final"]
+
+
+def test_what_could_not_be_written_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(error: type[BaseException] | None = None) -> None:
+        with local.whole(tmp_path / "a", overwrite=False) as made:
+            made.write_bytes(b"half")
+            if error is not None:
+                raise error
+
+    with pytest.raises(KeyboardInterrupt):
+        write(KeyboardInterrupt)
+    assert os.listdir(tmp_path) == []
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EPERM, "no")
+
+    monkeypatch.setattr(os, "link", fail)  # no hard links, so the name is claimed first
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(PermissionError):
+        write()
+    assert os.listdir(tmp_path) == []
+
+
+def test_two_who_write_one_file_do_not_share_what_they_write(tmp_path: Path) -> None:
+    with (
+        local.whole(tmp_path / "a", overwrite=True) as one,
+        local.whole(tmp_path / "a", overwrite=True) as other,
+    ):
+        assert one != other
+        one.write_bytes(b"1")
+        other.write_bytes(b"2")
+    assert (tmp_path / "a").read_bytes() == b"1"
+
+
+def test_bytes_are_on_the_disk_before_the_name_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bool] = []
+    monkeypatch.setattr(local, "sync_data", lambda fd: seen.append((tmp_path / "a").exists()))
+    with local.whole(tmp_path / "a", overwrite=False) as made:
+        made.write_bytes(b"new")
+    assert seen == [False]
+
+
 def test_other_errors_of_publishing_come_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,6 +22,7 @@ from celeiro.packing.recipe import BOXES, MASK
 from celeiro.packing.rows import number_labels
 from celeiro.reading import hdf5
 from celeiro.reading.columns import Pictures, Texts
+from celeiro.reading.splits import places_in
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -156,8 +157,7 @@ def _splits(ds: Dataset) -> tuple[npt.NDArray[np.uint8] | None, tuple[str, ...]]
         return None, ()
     codes = np.full(len(ds), NO_SPLIT, np.uint8)
     for code, name in enumerate(ds.splits):
-        rows = ds.split(name).rows
-        codes[np.isin(ds.rows, rows) if ds.is_view else rows] = code
+        codes[places_in(ds, name)] = code
     return codes, ds.splits
 
 

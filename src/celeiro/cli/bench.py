@@ -8,6 +8,7 @@ import typer
 
 from celeiro.care.bench import bench as measure
 from celeiro.care.measuring.pace import BATCH
+from celeiro.cli import options as option
 from celeiro.cli.words import print_json, print_out, say, size_of, table, time_of
 from celeiro.errors import OptionError
 
@@ -21,19 +22,15 @@ _WIDTH = 54
 
 
 def bench(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="Any HDF5 file.")],
-    key: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Data set of the samples.")
-    ] = None,
+    file: option.File,
+    key: option.SamplesKey = None,
     batch_size: Annotated[
         int, typer.Option(metavar="N", help="Samples of a batch; fewer where they are large.")
     ] = BATCH,
     seconds: Annotated[
         float, typer.Option(metavar="S", help="Of all measurements together, about.")
     ] = 10.0,
-    workers: Annotated[
-        int | None, typer.Option(metavar="N", help="Threads. [default: one a core]")
-    ] = None,
+    workers: option.Workers = None,
     cache: Annotated[
         str | None,
         typer.Option(metavar="memory", help="Hold the file in memory, as celeiro.open can."),
@@ -42,7 +39,7 @@ def bench(
         bool,
         typer.Option("--cold", help="Have the system forget this file before each run (Linux)."),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: option.AsJson = False,
 ) -> None:
     """Tell how fast a file is read here, beside this machine's own ceiling, and what limits it.
 

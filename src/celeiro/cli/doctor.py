@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from celeiro.care.doctor import doctor as diagnose
+from celeiro.cli import options as option
 from celeiro.cli.words import number_of, print_json, print_out, size_of, table, time_of, together
 
 if TYPE_CHECKING:
@@ -21,20 +22,16 @@ _WIDTH = 26
 
 
 def doctor(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="Any HDF5 file.")],
-    key: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Data set of the samples.")
-    ] = None,
+    file: option.File,
+    key: option.SamplesKey = None,
     labels: Annotated[
         str | None, typer.Option(metavar="NAME", help="Data set of the labels.")
     ] = None,
     seconds: Annotated[
         float, typer.Option(metavar="S", help="Of each measurement; there are about ten.")
     ] = 1.0,
-    workers: Annotated[
-        int | None, typer.Option(metavar="N", help="Threads. [default: one a core]")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    workers: option.Workers = None,
+    as_json: option.AsJson = False,
 ) -> None:
     """Tell what makes a file slow or large, measured here, and the command that helps.
 

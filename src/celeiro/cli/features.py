@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from celeiro.cli import options as option
 from celeiro.cli.pack import tell_stopped
 from celeiro.cli.progress import watched
 from celeiro.cli.words import (
@@ -43,7 +44,7 @@ def features(
             metavar="SRC", help="Any HDF5 dataset of samples, or a folder of pictures, or a table."
         ),
     ],
-    out: Annotated[str, typer.Argument(metavar="OUT", help="The HDF5 file to make.")],
+    out: option.Out,
     model: Annotated[
         str,
         typer.Option(
@@ -101,9 +102,7 @@ def features(
     batch_size: Annotated[
         int, typer.Option(metavar="N", help="Samples that the model is given at a time.")
     ] = 64,
-    from_key: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The samples' data set in SRC.")
-    ] = None,
+    from_key: option.FromKey = None,
     labels: Annotated[
         str | None,
         typer.Option(
@@ -111,24 +110,16 @@ def features(
             help="The labels' data set in SRC; of a folder as `celeiro pack` has it.",
         ),
     ] = None,
-    only: Annotated[
-        str | None, typer.Option(metavar="SPLIT", help="Only the samples of one split.")
-    ] = None,
-    on_error: Annotated[
-        str, typer.Option(metavar="raise|skip", help="Stop at the first damaged sample, or go on.")
-    ] = "raise",
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace OUT, once the new file is whole.")
-    ] = False,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Throw away what an interrupted run made.")
-    ] = False,
+    only: option.Only = None,
+    on_error: option.OnDamage = "raise",
+    overwrite: option.Overwrite = False,
+    fresh: option.Fresh = False,
     workers: Annotated[
         int | None,
         typer.Option(metavar="N", help="Threads that read and transform. [default: one a core]"),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    quiet: option.Quiet = False,
+    as_json: option.ReportAsJson = False,
 ) -> None:
     """Write what a trained network says of each picture into a new file, for a small classifier.
 
@@ -237,8 +228,10 @@ def _tell(report: Report) -> None:
 def _lines(report: Report) -> Iterator[tuple[str, str]]:
     told = _provenance(report)["features"]
     yield "model", f"{told['model']}, batches of {told['batch_size']:,}"
-    further = [f"{name}: {layer}" for name, layer in told["layers"].items() if name != FEATURES]
-    yield "layers", together([f"{FEATURES}: {told['layers'][FEATURES]}", *further])
+    layers = told["layers"]
+    if layers[FEATURES] is not None:
+        further = [f"{name}: {layer}" for name, layer in layers.items() if name != FEATURES]
+        yield "layers", together([f"{FEATURES}: {layers[FEATURES]}", *further])
     if report.source_bytes:
         share = share_of(report.file_bytes, report.source_bytes)
         yield "size", f"{share} the sources' {size_of(report.source_bytes)}"

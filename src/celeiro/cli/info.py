@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
+from celeiro.cli import options as option
 from celeiro.cli.words import (
     counts,
     number_of,
@@ -27,10 +26,7 @@ _MOST_CHANNELS = 8
 _CHOICES = "size resize max_side quality subsampling compressor split shuffle seed check".split()
 
 
-def info(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="Any HDF5 file.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
+def info(file: option.File, as_json: option.AsJson = False) -> None:
     """Tell what a file holds: store, shape, classes, sizes, how it was made.
 
     Works on any HDF5 file as far as it can; reads no samples.
@@ -119,7 +115,7 @@ def _made(provenance: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 # What is told of features, line by line, and under which names the file has it.
 _FEATURES = {
-    "model": ("model", "pool", "dtype", "batch_size"),
+    "model": ("model", "code", "version", "pool", "dtype", "batch_size"),
     "weights": ("weights",),
     "pictures": ("preprocessing", "transform"),
     "computed by": ("device", "precision", "threads", "libraries"),
@@ -149,7 +145,8 @@ def _of_features(provenance: dict[str, Any]) -> Iterator[tuple[str, str]]:
 def _layers(layers: dict[str, Any]) -> Iterator[str]:
     """Which layer each of the data sets holds."""
     for name in sorted(layers, key=_main):
-        yield str(layers[name]) if name == "features" else f"{layers[name]} in {name!r}"
+        layer = "the model's default" if layers[name] is None else str(layers[name])
+        yield layer if name == "features" else f"{layer} in {name!r}"
 
 
 def _flat(name: str, value: Any) -> list[str]:

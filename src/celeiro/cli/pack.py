@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from celeiro.cli import options as option
 from celeiro.cli.forecast import tell_forecast
 from celeiro.cli.progress import watched
 from celeiro.cli.words import (
@@ -46,7 +47,7 @@ def pack(
     source: Annotated[
         str, typer.Argument(metavar="SRC", help="Folder, or manifest (.csv, .jsonl, .parquet).")
     ],
-    out: Annotated[str, typer.Argument(metavar="OUT", help="The HDF5 file to make.")],
+    out: option.Out,
     size: Annotated[
         str | None,
         typer.Option(
@@ -62,14 +63,7 @@ def pack(
             help="How pictures stand in the file. [default: encoded; with --size: pixels]",
         ),
     ] = None,
-    resize: Annotated[
-        str,
-        typer.Option(
-            metavar="stretch|crop|pad|fit",
-            help="stretch; crop (cover, keep the centre); pad (whole picture, zeros around); "
-            "fit (pad, never enlarged).",
-        ),
-    ] = "stretch",
+    resize: option.Resize = "stretch",
     labels: Annotated[
         str,
         typer.Option(
@@ -87,25 +81,12 @@ def pack(
     key: Annotated[
         str, typer.Option(metavar="NAME", help="Of the data set of the pictures.")
     ] = "imagens",
-    bgr: Annotated[bool, typer.Option("--bgr", help="Blue first, as OpenCV reads.")] = False,
+    bgr: option.Bgr = False,
     gray: Annotated[bool, typer.Option("--gray", help="One channel.")] = False,
-    quality: Annotated[
-        int, typer.Option(metavar="1..100", help="Of JPEGs that are made here.")
-    ] = 90,
-    subsampling: Annotated[
-        str, typer.Option(metavar="444|422|420", help="Of JPEGs that are made here.")
-    ] = "420",
-    compressor: Annotated[
-        str, typer.Option(metavar="zstd|gzip", help="Of --store lossless.")
-    ] = "zstd",
-    max_side: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="With --store encoded: pictures with a longer side are shrunk to it, and become "
-            "JPEGs.",
-        ),
-    ] = None,
+    quality: option.Quality = 90,
+    subsampling: option.Subsampling = "420",
+    compressor: option.Compressor = "zstd",
+    max_side: option.MaxSide = None,
     split: Annotated[
         str | None,
         typer.Option(
@@ -113,19 +94,10 @@ def pack(
             help="Draw splits, each class alike, such as train=0.8,val=0.1,test=0.1.",
         ),
     ] = None,
-    shuffle: Annotated[bool, typer.Option("--shuffle", help="Store in a random order.")] = False,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of --split and --shuffle.")] = 0,
-    check: Annotated[
-        str,
-        typer.Option(
-            metavar="header|decode",
-            help="decode: see that each picture decodes, and take mean and deviation of what is "
-            "stored.",
-        ),
-    ] = "header",
-    max_pixels: Annotated[
-        int, typer.Option(metavar="N", help="Larger pictures are refused undecoded.")
-    ] = DEFAULT_MAX_PIXELS,
+    shuffle: option.Shuffle = False,
+    seed: option.Seed = 0,
+    check: option.Check = "header",
+    max_pixels: option.MaxPixels = DEFAULT_MAX_PIXELS,
     on_error: Annotated[
         str,
         typer.Option(
@@ -140,20 +112,14 @@ def pack(
             help="Tell what would be packed, and each store's size and time; write nothing.",
         ),
     ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace OUT, once the new file is whole.")
-    ] = False,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Throw away what an interrupted run packed.")
-    ] = False,
-    workers: Annotated[
-        int | None, typer.Option(metavar="N", help="Threads. [default: one a core]")
-    ] = None,
+    overwrite: option.Overwrite = False,
+    fresh: option.Fresh = False,
+    workers: option.Workers = None,
     buffer_size: Annotated[
         int, typer.Option(metavar="N", help="Pictures in memory at once, at most.")
     ] = 500,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    quiet: option.Quiet = False,
+    as_json: option.ReportAsJson = False,
 ) -> None:
     """Pack pictures into one plain HDF5 file.
 

@@ -80,6 +80,8 @@ def probe(
     from celeiro.features.probe import GRID
     from celeiro.features.probe import probe as look_at
 
+    if overwrite and plot is None and save is None:
+        raise OptionError("--overwrite goes with --plot and --save. Leave it out, or name a file.")
     choices: dict[str, Any] = {
         "key": key, "labels": labels, "train": train, "test": test, "memory": bytes_of(memory),
         "C": GRID if C is None else _numbers(C), "seed": seed, "plot": plot, "save": save,

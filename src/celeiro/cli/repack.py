@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from celeiro.cli import options as option
 from celeiro.cli.pack import tell, tell_stopped
 from celeiro.cli.progress import watched
 from celeiro.cli.words import print_json, say
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 def repack(
     source: Annotated[str, typer.Argument(metavar="IN", help="Any HDF5 dataset of samples.")],
-    out: Annotated[str, typer.Argument(metavar="OUT", help="The HDF5 file to make.")],
+    out: option.Out,
     store: Annotated[
         str,
         typer.Option(
@@ -33,9 +34,7 @@ def repack(
         str | None,
         typer.Option(metavar="HxW", help="Height and width, such as 256x320. [default: as it is]"),
     ] = None,
-    resize: Annotated[
-        str, typer.Option(metavar="stretch|crop|pad|fit", help="What happens to the aspect ratio.")
-    ] = "stretch",
+    resize: option.Resize = "stretch",
     dtype: Annotated[
         str | None,
         typer.Option(metavar="TYPE", help="Such as uint8; no value is rounded to fit."),
@@ -44,62 +43,36 @@ def repack(
         float,
         typer.Option(metavar="X", help="Multiply by it first: 255 makes bytes of floats to 1."),
     ] = 1.0,
-    from_key: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The samples' data set in IN.")
-    ] = None,
+    from_key: option.FromKey = None,
     labels: Annotated[
         str | None, typer.Option(metavar="NAME", help="The labels' data set in IN.")
     ] = None,
-    only: Annotated[
-        str | None, typer.Option(metavar="SPLIT", help="Only the samples of one split.")
-    ] = None,
+    only: option.Only = None,
     key: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="The samples' data set in OUT. [default: as it is]"),
     ] = None,
-    bgr: Annotated[bool, typer.Option("--bgr", help="Blue first, as OpenCV reads.")] = False,
-    quality: Annotated[int, typer.Option(metavar="1..100", help="Of JPEGs made here.")] = 90,
-    subsampling: Annotated[
-        str, typer.Option(metavar="444|422|420", help="Of JPEGs made here.")
-    ] = "420",
-    compressor: Annotated[
-        str, typer.Option(metavar="zstd|gzip", help="Of --store lossless.")
-    ] = "zstd",
-    max_side: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="With --store encoded: shrink pictures with longer sides."),
-    ] = None,
+    bgr: option.Bgr = False,
+    quality: option.Quality = 90,
+    subsampling: option.Subsampling = "420",
+    compressor: option.Compressor = "zstd",
+    max_side: option.MaxSide = None,
     split: Annotated[
         str | None,
         typer.Option(
             metavar="NAME=FRACTION,...", help="Draw new splits, each class alike; the old ones go."
         ),
     ] = None,
-    shuffle: Annotated[bool, typer.Option("--shuffle", help="Store in a random order.")] = False,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of --split and --shuffle.")] = 0,
-    check: Annotated[
-        str,
-        typer.Option(
-            metavar="header|decode", help="decode: take mean and deviation of what is stored."
-        ),
-    ] = "header",
-    max_pixels: Annotated[
-        int, typer.Option(metavar="N", help="Larger pictures are refused undecoded.")
-    ] = DEFAULT_MAX_PIXELS,
-    on_error: Annotated[
-        str, typer.Option(metavar="raise|skip", help="Stop at the first damaged sample, or go on.")
-    ] = "raise",
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace OUT, once the new file is whole.")
-    ] = False,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Throw away what an interrupted run packed.")
-    ] = False,
-    workers: Annotated[
-        int | None, typer.Option(metavar="N", help="Threads. [default: one a core]")
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    shuffle: option.Shuffle = False,
+    seed: option.Seed = 0,
+    check: option.Check = "header",
+    max_pixels: option.MaxPixels = DEFAULT_MAX_PIXELS,
+    on_error: option.OnDamage = "raise",
+    overwrite: option.Overwrite = False,
+    fresh: option.Fresh = False,
+    workers: option.Workers = None,
+    quiet: option.Quiet = False,
+    as_json: option.ReportAsJson = False,
 ) -> None:
     """Write the samples of any HDF5 dataset into a new file, in any store.
 

@@ -10,6 +10,7 @@ import typer
 
 from celeiro.care.salvage import MOST_FINDINGS
 from celeiro.care.salvage import salvage as save
+from celeiro.cli import options as option
 from celeiro.cli.progress import watched
 from celeiro.cli.verify import where
 from celeiro.cli.words import number_of, print_json, print_out, size_of, time_of
@@ -29,24 +30,23 @@ _HOW = {
 
 def salvage(
     file: Annotated[str, typer.Argument(metavar="FILE", help="The damaged file; only read.")],
-    out: Annotated[str, typer.Argument(metavar="OUT", help="The file to make.")],
+    out: option.Out,
     shape: Annotated[
         str | None,
         typer.Option(metavar="HxWxC", help="Of one sample of pixels, if not even that is left."),
     ] = None,
     dtype: Annotated[
-        str | None, typer.Option(help="Type of its values, with --shape; uint8 by default.")
+        str | None,
+        typer.Option(metavar="TYPE", help="Of its values, with --shape. [default: uint8]"),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT.")] = False,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Throw away what an earlier run had done.")
-    ] = False,
+    overwrite: option.Overwrite = False,
+    fresh: option.Fresh = False,
     list_all: Annotated[
         bool, typer.Option("--all", help=f"List all losses, not the first {MOST_FINDINGS:,}.")
     ] = False,
-    workers: Annotated[int | None, typer.Option(min=1, help="Threads.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    workers: option.Workers = None,
+    quiet: option.NoProgress = False,
+    as_json: option.AsJson = False,
 ) -> None:
     """Keep every sound sample of a damaged file, and tell what is lost.
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import io
+import itertools
+import json
 import re
+import sys
+from types import GeneratorType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from celeiro.care.checking.verdict import printed
 from celeiro.cli.progress import watched
-from celeiro.cli.words import bytes_of, number_of, print_json, print_out, say, time_of
+from celeiro.cli.words import bytes_of, number_of, print_out, say, time_of
 from celeiro.errors import OptionError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from celeiro.features.likeness.result import Duplicates, Neighbours, Sample, Suspects
+    from celeiro.features.likeness.result import Duplicates, Group, Neighbours, Sample, Suspects
     from celeiro.reading.dataset import Dataset
 
 _MOST = 20
@@ -44,19 +47,30 @@ def similar(
     k: Annotated[
         int | None,
         typer.Option(
-            "--neighbours", "-k", min=1, metavar="K", help="How many. [default: 10, or 15]"
+            "--neighbours",
+            "-k",
+            min=1,
+            metavar="K",
+            help="How many. [default: 10, or 15 that vote]",
         ),
     ] = None,
     threshold: Annotated[
         float | None,
-        typer.Option(metavar="COSINE", help="Nearly the same from here. [default: 0.95]"),
+        typer.Option(
+            metavar="COSINE",
+            help="Of --duplicates: from here on. 1: the same to the bit. [default: 0.95]",
+        ),
     ] = None,
     between_splits: Annotated[
-        bool, typer.Option("--between-splits", help="Tell only duplicates in several splits.")
+        bool,
+        typer.Option("--between-splits", help="Of --duplicates: only those in several splits."),
     ] = False,
     exact: Annotated[
         bool | None,
-        typer.Option("--exact/--approximate", help="Compare every pair. [default: if it is quick]"),
+        typer.Option(
+            "--exact/--approximate",
+            help="Compare every pair of the file. [default: if it is quick]",
+        ),
     ] = None,
     key: Annotated[
         str | None, typer.Option(metavar="NAME", help="Data set of the features.")
@@ -82,7 +96,10 @@ def similar(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what --plot names.")
     ] = False,
-    memory: Annotated[str, typer.Option(metavar="SIZE", help="Of blocks, about.")] = "1GB",
+    memory: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Of blocks of the file, about. [default: 1GB]"),
+    ] = None,
     list_all: Annotated[
         bool, typer.Option("--all", help=f"List all, not the first {_MOST}.")
     ] = False,
@@ -99,7 +116,8 @@ def similar(
 
       celeiro similar features.h5 --duplicates --between-splits
     """
-    from celeiro.features.likeness.sheet import check_target, draw_sheet
+    from celeiro.features.classes import has_classes
+    from celeiro.features.likeness.sheet import changed, check_target, draw_sheet
     from celeiro.reading.dataset import open as open_dataset
 
     asked = [*(samples or []), *([picture] if picture is not None else [])]
@@ -108,33 +126,74 @@ def similar(
             f"{asked[0]!r} and {'--duplicates' if duplicates else '--suspects'}: wanted one of "
             "them. Ask once for what is like a sample, and once for all of the file."
         )
+    everything = not (asked or duplicates or suspects)
+    given = {
+        "--neighbours": k, "--threshold": threshold, "--between-splits": between_splits or None,
+        "--exact" if exact else "--approximate": exact, "--memory": memory, "--model": model,
+        "--weights": weights, "--images": images, "--overwrite": overwrite or None,
+        "--all": list_all or None,
+    }  # fmt: skip
+    _check_used(
+        {name for name, value in given.items() if value is not None},
+        sample=bool(asked), picture=picture is not None, duplicates=duplicates or everything,
+        suspects=suspects or everything, plot=plot is not None,
+    )  # fmt: skip
     if plot is not None:
         check_target(plot, overwrite=overwrite)
     choices: dict[str, Any] = {"layer": layer}
-    search: dict[str, Any] = {**choices, "exact": exact, "memory": bytes_of(memory)}
+    search: dict[str, Any] = {**choices, "exact": exact, "memory": bytes_of(memory or "1GB")}
     with open_dataset(features, key, labels=labels) as ds:
+        if plot is not None or picture is not None:
+            _warn(changed(ds, images if picture is None else None))
         found: list[Any] = []
         if asked:
             found += _asked(ds, samples or [], picture, k or 10, model, weights, choices)
         else:
-            everything = not (duplicates or suspects)
             with watched(quiet=quiet) as watch:
                 if duplicates or everything:
                     watch.begin("looking for duplicates")
                     found.append(_duplicates(ds, threshold, between_splits, watch, search))
-                if suspects or (everything and _has_classes(ds)):
+                if suspects or (everything and has_classes(ds)):
                     watch.begin("looking for suspects")
                     found.append(_suspects(ds, k, watch, search))
         if plot is not None:
             draw_sheet(found, plot, features=ds, images=images, asked=picture, overwrite=overwrite)
     if as_json:
-        print_json(_json(found))
+        _print_json(_json(found))
     else:
         for at, result in enumerate(found):
             print_out("") if at else None
             _tell(result, None if list_all else _MOST)
     if plot is not None:
         say(f"drawn: {plot}")
+
+
+def _check_used(
+    given: set[str], *, sample: bool, picture: bool, duplicates: bool, suspects: bool, plot: bool
+) -> None:
+    """Refuse options that nothing would come of."""
+    whole = duplicates or suspects
+    uses = {
+        "--neighbours": (sample or suspects, "samples, --picture or --suspects"),
+        "--threshold": (duplicates, "--duplicates"),
+        "--between-splits": (duplicates, "--duplicates"),
+        "--exact": (whole, "--duplicates or --suspects"),
+        "--approximate": (whole, "--duplicates or --suspects"),
+        "--memory": (whole, "--duplicates or --suspects"),
+        "--all": (whole, "--duplicates or --suspects (neighbours: -k)"),
+        "--model": (picture, "--picture"),
+        "--weights": (picture, "--picture"),
+        "--images": (plot, "--plot"),
+        "--overwrite": (plot, "--plot"),
+    }
+    for name, (used, goes_with) in uses.items():
+        if name in given and not used:
+            raise OptionError(f"{name} goes with {goes_with}. Leave it out, or ask for that.")
+
+
+def _warn(change: str | None) -> None:
+    if change is not None:
+        say(f"warning: {change}")
 
 
 def _asked(
@@ -159,7 +218,10 @@ def _duplicates(
     from celeiro.features.similar import duplicates as look_for
 
     least = THRESHOLD if threshold is None else threshold
-    return look_for(ds, least, between_splits=between, on_progress=watch, **search)
+    # A cosine of 1 is a matter of rounding: what is meant is the same to the bit, which is quick.
+    return look_for(
+        ds, None if least == 1 else least, between_splits=between, on_progress=watch, **search
+    )
 
 
 def _suspects(ds: Dataset, k: int | None, watch: Any, search: dict[str, Any]) -> Suspects:
@@ -177,10 +239,6 @@ def _which(ds: Dataset, text: str) -> int | str:
     return text if named else int(text)
 
 
-def _has_classes(ds: Dataset) -> bool:
-    return ds.labels is not None and ds.labels.ndim == 1 and ds.labels.dtype.kind in "bui"
-
-
 # What is printed
 
 
@@ -190,11 +248,53 @@ def _json(found: list[Any]) -> dict[str, Any]:
     told: dict[str, Any] = {}
     for result in found:
         if isinstance(result, Neighbours):
-            told.setdefault("neighbours", []).append(result.to_json())
+            told.setdefault("neighbours", []).append(result.to_json_stream())
         else:
             name = "duplicates" if isinstance(result, Duplicates) else "suspects"
-            told[name] = result.to_json()
+            told[name] = result.to_json_stream()
     return told
+
+
+def _print_json(value: Any) -> None:
+    """As `print_json`, but what an iterator gives is written one by one, and never held."""
+    for piece in _pieces(value, ""):
+        sys.stdout.write(piece)
+    sys.stdout.write("\n")
+
+
+def _pieces(value: Any, indent: str) -> Iterator[str]:
+    """JSON in lines, each `indent` deep at least."""
+    if not isinstance(value, _DEEPER):
+        yield json.dumps(value)
+        return
+    marks = "{}" if isinstance(value, dict) else "[]"
+    if not isinstance(value, GeneratorType):
+        parts = value.values() if isinstance(value, dict) else value
+        if not any(isinstance(part, _DEEPER) for part in parts):
+            yield _flat(value, marks, indent)
+            return
+    each: Iterator[tuple[str, Any]] = (("", part) for part in value)
+    if isinstance(value, dict):
+        each = ((f"{json.dumps(name)}: ", part) for name, part in value.items())
+    yield marks[0]
+    begin, deeper = "\n", indent + "  "
+    for name, part in each:
+        yield f"{begin}{deeper}{name}"
+        yield from _pieces(part, deeper)
+        begin = ",\n"
+    yield marks[1] if begin == "\n" else f"\n{indent}{marks[1]}"
+
+
+_DEEPER = (dict, list, GeneratorType)
+
+
+def _flat(value: dict[str, Any] | list[Any], marks: str, indent: str) -> str:
+    """What holds nothing deeper, at once: piece by piece takes several times as long."""
+    if not value:
+        return marks
+    line = f"\n{indent}  "
+    told = json.dumps(value, separators=(f",{line}", ": "))
+    return f"{marks[0]}{line}{told[1:-1]}\n{indent}{marks[1]}"
 
 
 def _tell(result: Any, most: int | None) -> None:
@@ -211,31 +311,41 @@ def _tell(result: Any, most: int | None) -> None:
 def _tell_neighbours(result: Neighbours) -> None:
     of = "the picture" if result.of is None else f"{result.of.name}{_in_brackets(result.of)}"
     print_out(f"like {of}, of {number_of(result.samples, 'sample')}:")
-    rows = ((f"{e.similarity:.4f}", *_about(e.sample)) for e in result.found)
-    _table(("cosine", "sample", "key", "label", "split"), rows, right=(0, 1))
+    _table(
+        ("cosine", "sample", "key", "label", "split"),
+        lambda: ((f"{e.similarity:.4f}", *_about(e.sample)) for e in result.found),
+        right=(0, 1),
+    )
 
 
 def _tell_duplicates(result: Duplicates, most: int | None) -> None:
-    exact = sum(group.exact for group in result.groups)
+    how = f"{result.exact:,} the same to the bit, the others from cosine {result.threshold:g}"
+    if result.threshold == 1:
+        how = "the same to the bit"
     print_out(
-        f"duplicates: {number_of(len(result.groups), 'group')} ({exact:,} the same to the bit, the "
-        f"others from cosine {result.threshold:g}), {result.leaks:,} between splits; "
-        f"{number_of(result.surplus, 'sample')} too many of {result.samples:,}; "
+        f"duplicates: {number_of(len(result.groups), 'group')} ({how}), {result.leaks:,} between "
+        f"splits; {number_of(result.surplus, 'sample')} too many of {result.samples:,}; "
         f"in {time_of(result.seconds)}"
     )
-    rows = []
-    for group in result.groups[:most]:
+    heads = ("", "cosine", "sample", "key", "label", "split")
+    members = None if most is None else _MOST_MEMBERS
+    _table(heads, lambda: _grouped(result.groups[:most], members), right=(1, 2))
+    _end(result, len(result.groups), most, "groups", "near duplicates")
+
+
+def _grouped(groups: Iterable[Group], most: int | None) -> Iterator[tuple[str, ...]]:
+    """A row for each member, or for the first ones of each group."""
+    for group in groups:
         words = [("LEAK", group.is_leak), ("LABELS", group.labels_differ)]
         what = " ".join(word for word, is_so in words if is_so)
-        for at, each in enumerate(group.members if most is None else group.members[:_MOST_MEMBERS]):
+        # One that is hidden would take as much room as the line that says so.
+        few = None if most is None or len(group.members) <= most + 1 else most
+        for each in group.members[:few]:
             score = "same" if group.exact else f"{each.similarity:.4f}"
-            rows.append((what if not at else "", score, *_about(each.sample)))
-        hidden = len(group.members) - _MOST_MEMBERS
-        if most is not None and hidden > 0:
-            rows.append(("", "", "", f"… and {hidden:,} more", "", ""))
-    if rows:
-        _table(("", "cosine", "sample", "key", "label", "split"), rows, right=(1, 2))
-    _end(result, len(result.groups), most, "groups", "near duplicates")
+            yield (what, score, *_about(each.sample))
+            what = ""
+        if few is not None:
+            yield ("", "", "", f"… and {len(group.members) - few:,} more", "", "")
 
 
 def _tell_suspects(result: Suspects, most: int | None) -> None:
@@ -243,13 +353,14 @@ def _tell_suspects(result: Suspects, most: int | None) -> None:
         f"suspect labels: {len(result.found):,} of {number_of(result.samples, 'sample')}, by "
         f"{result.k} neighbours; in {time_of(result.seconds)}"
     )
-    rows = (
-        (f"{e.score:.3f}", *_about(e.sample), _short(e.said_name or str(e.said)))
-        for e in result.found[:most]
+    _table(
+        ("score", "sample", "key", "label", "split", "neighbours say"),
+        lambda: (
+            (f"{e.score:.3f}", *_about(e.sample), _short(e.said_name or str(e.said)))
+            for e in result.found[:most]
+        ),
+        right=(0, 1),
     )
-    if result.found:
-        heads = ("score", "sample", "key", "label", "split", "neighbours say")
-        _table(heads, rows, right=(0, 1))
     _end(result, len(result.found), most, "samples", "neighbours")
 
 
@@ -282,21 +393,22 @@ def _short(text: str) -> str:
     return shown if len(shown) <= _LONGEST else "…" + shown[1 - _LONGEST :]
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, right: tuple[int, ...]) -> None:
-    """Columns, without those that nothing stands in."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+def _table(
+    heads: Sequence[str], rows: Callable[[], Iterable[Sequence[str]]], *, right: tuple[int, ...]
+) -> None:
+    """Columns, without those that nothing stands in; nothing where there are no rows.
 
-    cells = [tuple(row) for row in rows]
-    used = [at for at in range(len(heads)) if any(row[at] for row in cells)]
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
-    for at in used:
-        justify = "right" if at in right else "left"
-        table.add_column(Text(heads[at]), justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    for row in cells:
-        table.add_row(*(Text(row[at]) for at in used))
-    drawn = io.StringIO()
-    Console(file=drawn, width=400, color_system=None, highlight=False).print(table)
-    for line in drawn.getvalue().splitlines():
-        print_out(line.rstrip())
+    Rows are made twice, to measure and to print them, and never held: they may be millions.
+    """
+    from rich.cells import cell_len
+
+    widths = [0] * len(heads)
+    for row in rows():
+        widths = [max(width, cell_len(text)) for width, text in zip(widths, row, strict=True)]
+    used = [at for at, width in enumerate(widths) if width]
+    for row in itertools.chain([heads], rows()) if used else ():
+        cells = []
+        for at in used:
+            space = " " * (max(widths[at], cell_len(heads[at])) - cell_len(row[at]))
+            cells.append(space + row[at] if at in right else row[at] + space)
+        print_out("  ".join(cells).rstrip())

@@ -9,6 +9,7 @@ import typer
 from celeiro.care.checking.verdict import printed
 from celeiro.care.verify import MOST_FINDINGS
 from celeiro.care.verify import verify as look_at
+from celeiro.cli import options as option
 from celeiro.cli.progress import watched
 from celeiro.cli.words import number_of, print_json, print_out, rate_of, size_of, time_of
 
@@ -17,21 +18,22 @@ if TYPE_CHECKING:
 
 
 def verify(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="Any HDF5 file; it is only read.")],
+    file: option.File,
     against: Annotated[
         str | None,
         typer.Option(metavar="SRC", help="Compare with the pictures that it was packed from."),
     ] = None,
     decode: Annotated[bool, typer.Option("--decode", help="Decode every sample as well.")] = False,
     key: Annotated[
-        str | None, typer.Option(help="Of a foreign file: look at this data set alone.")
+        str | None,
+        typer.Option(metavar="NAME", help="Of a foreign file: look at this data set alone."),
     ] = None,
     list_all: Annotated[
         bool, typer.Option("--all", help=f"List all faults, not the first {MOST_FINDINGS:,}.")
     ] = False,
-    workers: Annotated[int | None, typer.Option(min=1, help="Threads.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    workers: option.Workers = None,
+    quiet: option.NoProgress = False,
+    as_json: option.AsJson = False,
 ) -> None:
     """See whether a file is sound, and name each sample that is not.
 

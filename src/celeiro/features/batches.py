@@ -25,7 +25,7 @@ from celeiro.format import pictures
 from celeiro.format.names import printable
 from celeiro.packing.recipe import FilesOnDisk
 from celeiro.reading import threads
-from celeiro.reading.samples.visiting import Part, room
+from celeiro.reading.samples.visiting import room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -96,7 +96,7 @@ class OfDataset:
             if not all(0 < side <= facts.MOST_SIDE for side in size):
                 raise PictureError(f"it is {size[0]}x{size[1]} pixels, says the file")
             plans.append(chain.plan(*size, drawn))
-        parts = [Part(chain.rows(plan), chain.factor(plan), chain.fast) for plan in plans]
+        parts = [chain.part(plan) for plan in plans]
 
         def work(at: int, picture: npt.NDArray[Any], factor: int) -> None:
             give(tasks[at], picture, plans[at], factor)
@@ -214,14 +214,6 @@ class Batches:
         return printable(self.listing.keys[task])
 
 
-class _Given(Exception):
-    """What a transform raised, which is no damage of a sample, whatever it is."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(str(error))
-        self.error = error
-
-
 class _Making:
     """The work of one batch, an `ahead.Job`."""
 
@@ -248,8 +240,8 @@ class _Making:
                 return
             with threads.alone():
                 self._make(first, last)
-        except _Given as given:
-            raise given.error from None
+        except facts.InTransform as raised:
+            raise raised.error from None
 
     def finish(self) -> Batch:
         """All of them."""
@@ -280,8 +272,7 @@ class _Making:
         try:
             found = chain.apply(picture, plan, out, factor)
         except Exception as error:
-            error.add_note(f"celeiro: in the transform of {self._batches.named(task)}")
-            raise _Given(error) from error
+            raise facts.blamed(error, self._batches.named(task)) from error
         if self._samples.floats and not np.isfinite(found).all():
             raise PictureError("its values are not all finite numbers, so nothing follows of them")
         if out is None:  # it may be the very picture, whose memory is used again

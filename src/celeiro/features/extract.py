@@ -12,25 +12,27 @@ import contextlib
 import json
 import os
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from celeiro.care.repack import refuse_source
 from celeiro.care.source import listing_of
-from celeiro.errors import OptionError, SourceError
+from celeiro.errors import OptionError, ResumeError, SourceError
 from celeiro.features import origin
 from celeiro.features.batches import Batches, Kind, OfDataset, OfFiles
+from celeiro.features.models.identity import deciding, of_step
 from celeiro.features.recipe import DTYPES, FeatureRecipe, Features
+from celeiro.feeding.transforms.compose import flat
 from celeiro.format import bfloat16, layout
-from celeiro.packing.job import Job, Origin
+from celeiro.packing.job import Job, Origin, identity, run
 from celeiro.packing.options import PackOptions
-from celeiro.packing.pack import how_of, pack_job
+from celeiro.packing.pack import how_of
 from celeiro.packing.plan import make_plan
-from celeiro.packing.recipe import FieldKind, codec_for
+from celeiro.packing.recipe import BOXES, MASK, FieldKind, codec_for
 from celeiro.packing.sources import list_source
 from celeiro.packing.sources.manifest import SUFFIXES
-from celeiro.packing.work import unfinished
+from celeiro.packing.work import Work, unfinished, work_folder
 from celeiro.reading.dataset import Dataset
 from celeiro.reading.dataset import open as open_dataset
 
@@ -38,8 +40,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     import numpy as np
+    from typing_extensions import TypeIs
 
     from celeiro.features.models import Model
+    from celeiro.features.models.identity import Identity
     from celeiro.format.bfloat16 import StoredType
     from celeiro.packing.listing import Listing
     from celeiro.packing.outcome import Progress
@@ -52,6 +56,9 @@ FEATURES = "features"
 
 # Samples that may be made and not yet written, beside those of the batch in hand.
 _BUFFER = 512
+# What a field must not be called: a reader takes these for something else.
+_TAKEN = layout.RESERVED | {FEATURES, MASK, BOXES}
+_MOST_NAME = 255
 
 
 def extract_features(
@@ -73,6 +80,7 @@ def extract_features(
     threads: int | None = None,
     batch_size: int = 64,
     labels: str = "auto",
+    version: str | None = None,
     on_error: Literal["raise", "skip"] = "raise",
     overwrite: bool = False,
     fresh: bool = False,
@@ -122,6 +130,10 @@ def extract_features(
         Samples that the model is given at a time. It is part of what the file is.
     labels
         Of a folder: ``"auto"``, ``"folder"``, ``"name"`` or ``"none"``, as `pack` has it.
+    version
+        Of `model` and `transform`, in any words, where they are functions or objects of your own.
+        It is then compared in the place of their code when work is gone on with: you vouch that
+        the same version does the same.
     on_error
         ``"raise"`` stops at the first damaged sample; ``"skip"`` leaves them out and lists them in
         the report.
@@ -163,28 +175,41 @@ def extract_features(
         raise OptionError(f"batch_size {batch_size}: wanted 1 or more.")
     if on_error not in ("raise", "skip"):
         raise OptionError(f"on_error {on_error!r}: wanted 'raise' or 'skip'.")
+    if version is not None and (not isinstance(version, str) or not version):
+        raise OptionError(f"version {version!r}: wanted a text such as '2', or None.")
     how = how_of(
         workers=workers, buffer_size=max(_BUFFER, 2 * batch_size), on_error=on_error,
         quarantine=None, on_progress=on_progress,
     )  # fmt: skip
     target = Path(os.path.abspath(out))
-    wishes = {
+    wishes: dict[str, Any] = {
         "layers": (layers,) if isinstance(layers, str) else tuple(layers), "pool": pool,
         "weights": weights, "size": size, "mean": mean, "std": std, "color": color,
         "interpolation": interpolation, "device": device, "threads": threads,
     }  # fmt: skip
     with contextlib.ExitStack() as stack:
         found = stack.enter_context(_opened(source, labels, target))
-        unfinished(target, overwrite=overwrite)  # a name that is taken is told before all the work
+        # What cannot be is told before all the work.
+        begun = unfinished(target, overwrite=overwrite)
+        if not target.parent.is_dir():
+            raise OptionError(
+                f"the folder {target.parent} does not exist. Make it, or choose another output."
+            )
+        listing, told = _listed(found)
+        _names(model.layers if _is_open(model) else wishes["layers"], listing)
         opened = stack.enter_context(_model(model, wishes))
         began = time.perf_counter()
-        features, job = _prepared(
-            found, opened, transform, dtype=dtype, batch_size=batch_size, workers=how.workers
-        )
+        look = _Look(found, listing, told, opened, transform, version)
+        if begun is not None and not fresh and version is None:
+            _check_known(look, target)
+        features, job = _prepared(look, dtype=dtype, batch_size=batch_size, workers=how.workers)
         stack.callback(features.close)
         # One thread alone asks the model; those that read and transform are beside it.
         alone = replace(how, workers=1, block=batch_size)
-        report = pack_job(job, target, alone, overwrite=overwrite, fresh=fresh)
+        work = Work(target, identity(job), sides=job.sides, overwrite=overwrite, fresh=fresh)
+        stack.callback(work.close)
+        features.expect(work, job.codec)
+        report = run(job, work, alone)
     return replace(report, seconds=time.perf_counter() - began)
 
 
@@ -243,27 +268,79 @@ def _model(model: Any, wishes: dict[str, Any]) -> Iterator[Model]:
     yield model
 
 
-def _is_open(model: Any) -> bool:
+def _is_open(model: Any) -> TypeIs[Model]:
     return all(hasattr(model, name) for name in ("layers", "transforms", "told", "close"))
 
 
 # The job
 
 
-def _prepared(
-    found: Dataset | Listing,
-    model: Model,
-    transform: Any,
-    *,
-    dtype: str,
-    batch_size: int,
-    workers: int,
-) -> tuple[Features, Job]:
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What is looked at, and by what."""
+
+    found: Dataset | Listing
+    """The samples."""
+    listing: Listing
+    """What goes along with them."""
+    source: dict[str, Any]
+    """What is told of where they come from."""
+    model: Model
+    """Open."""
+    transform: Any
+    """The caller's, if any."""
+    version: str | None
+    """Of model and transform, if the caller says so."""
+
+    def steps(self) -> list[Any]:
+        """What happens to each sample before the model sees it."""
+        if self.transform is not None:
+            return list(flat(self.transform))
+        found = self.found
+        whose = found if isinstance(found, Dataset) else Kind((len(found), None, None, 3))
+        # Most models want to know what they are given: grey or coloured, red or blue first.
+        steps_for = getattr(self.model, "transforms_for", None)
+        return list(self.model.transforms if steps_for is None else steps_for(whose))
+
+    def identities(self) -> list[Identity]:
+        """What is known of the caller's transforms."""
+        return [] if self.transform is None else [of_step(step) for step in flat(self.transform)]
+
+    def told(self, fields: Sequence[str]) -> dict[str, Any]:
+        """How features are made, but for the shape of batches."""
+        told = dict(self.model.told)
+        # A model's default has no name: there are layers that are called `features`.
+        layers = self.model.layers if told.get("layers", True) else (None,)
+        told["layers"] = dict(zip((FEATURES, *fields), layers, strict=True))
+        if self.transform is not None:
+            told["transform"] = [
+                each.told if self.version is None else each.name for each in self.identities()
+            ]
+        told["version"] = self.version
+        if self.version is not None:  # it stands for the code, whatever that is
+            told.pop("code", None)
+        return told
+
+
+def _check_known(look: _Look, target: Path) -> None:
+    """Refuse to go on with what cannot be known to be the same; ResumeError."""
+    of_model = getattr(look.model, "identity", None)
+    for each in (*([] if of_model is None else [of_model]), *look.identities()):
+        if each.unknown:
+            raise ResumeError(
+                f"{work_folder(target)} holds unfinished work, and whether this is the same cannot "
+                f"be known: {each.unknown}. Give fresh=True (--fresh) to start anew (what was made "
+                "is then thrown away); or, from the first call on, version='1' and another "
+                "whenever it changes."
+            )
+
+
+def _prepared(look: _Look, *, dtype: str, batch_size: int, workers: int) -> tuple[Features, Job]:
     """The model's rows, and the job that writes them."""
-    listing, told = _listed(found)
-    steps = _steps(model, found, transform)
+    listing, model, steps = look.listing, look.model, look.steps()
     fields = _names(model.layers, listing)
-    of = OfDataset(found, steps) if isinstance(found, Dataset) else OfFiles(listing, steps)
+    ds = look.found if isinstance(look.found, Dataset) else None
+    of = OfFiles(listing, steps) if ds is None else OfDataset(ds, steps)
     batches = Batches(of, listing, batch_size, workers)
     features = Features(batches, model, dtype, listing.root)
     plan = make_plan(listing, PackOptions(store="pixels", key=FEATURES, color=""))
@@ -280,18 +357,13 @@ def _prepared(
         )
     )
     recipe = FeatureRecipe(plan, codec, made, features)
-    how = {
-        **model.told,
-        "layers": dict(zip((FEATURES, *fields), model.layers, strict=True)),
-        "batch_size": batch_size,
-        "dtype": dtype,
-        **({} if transform is None else {"transform": [_told(step) for step in steps]}),
-    }
+    how = {**look.told(fields), "batch_size": batch_size, "dtype": dtype}
+    how = json.loads(json.dumps(how))
     origin_of = Origin(
-        json.loads(json.dumps({"features": how})),
-        noted={origin.SOURCE: told},
-        has_keys=not isinstance(found, Dataset) or found.keys is not None,
-        in_files=not isinstance(found, Dataset),
+        {FEATURES: deciding(how)},
+        noted={FEATURES: how, origin.SOURCE: look.source},
+        has_keys=ds is None or ds.keys is not None,
+        in_files=ds is None,
     )
     return features, Job(plan, codec, None, recipe, origin_of, made)
 
@@ -308,45 +380,32 @@ def _listed(found: Dataset | Listing) -> tuple[Listing, dict[str, Any]]:
     return replace(listing, masks=None, boxes=None), told
 
 
-def _steps(model: Model, found: Dataset | Listing, transform: Any) -> list[Any]:
-    """What happens to each sample before the model sees it."""
-    if transform is not None:
-        return list(transform) if isinstance(transform, (list, tuple)) else [transform]
-    whose = found if isinstance(found, Dataset) else Kind((len(found), None, None, 3))
-    # Most models want to know what they are given: grey or coloured, red or blue first.
-    steps_for = getattr(model, "transforms_for", None)
-    return list(model.transforms if steps_for is None else steps_for(whose))
-
-
 def _names(layers: Sequence[str], listing: Listing) -> list[str]:
     """What the fields of the layers behind the first one are called."""
     beside = tuple(part("") for part in layout.BESIDE)
     names: list[str] = []
     for layer in layers[1:]:
         name = layer.strip("/").replace("/", ".")
-        if name in names or name in listing.fields or not name.strip(".") or "\0" in name:
-            raise OptionError(
-                f"layer {layer!r} would be the field {name!r}, which "
-                f"{'the source has' if name in listing.fields else 'is taken, or no name'}. Leave "
-                "it out, or make a file of its own of it."
-            )
-        if name.endswith(beside):
-            raise OptionError(
-                f"layer {layer!r}: the name of a field must not end in {', '.join(beside)}. Make "
-                "a file of its own of it."
-            )
-        names.append(name)
+        if name in listing.fields:
+            why = "which the source has"
+        elif name in names:
+            why = "and so would another"
+        elif name in _TAKEN:
+            why = "a name of the format itself"
+        elif not name.strip(".") or not name.isprintable() or len(name.encode()) > _MOST_NAME:
+            why = "which is no name of a data set"
+        elif name.endswith(beside):
+            why = f"whose end, as {', '.join(beside)}, tells of another field"
+        else:
+            names.append(name)
+            continue
+        raise OptionError(
+            f"layer {layer!r} would be the field {name!r}, {why}. Name it first, which makes it "
+            f"the data set {FEATURES!r}; or leave it out, and make a file of its own of it."
+        )
     return names
 
 
 def _numpy(kind: StoredType) -> np.dtype[Any]:
     assert not isinstance(kind, bfloat16.Bfloat16)
     return kind
-
-
-def _told(step: Any) -> str:
-    """A transform in words that are the same in every run: no addresses of memory."""
-    if type(step).__module__.startswith("celeiro."):
-        return repr(step)
-    named = step if hasattr(step, "__qualname__") else type(step)
-    return f"{named.__module__}.{named.__qualname__}"

@@ -22,7 +22,7 @@ from celeiro.features.vectors import Vectors
 from celeiro.packing.outcome import Progress
 from celeiro.reading.dataset import Dataset
 from celeiro.reading.dataset import open as open_dataset
-from celeiro.storage.local import publish
+from celeiro.storage.local import whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -257,6 +257,8 @@ def _targets(
             found[name] = path = Path(os.path.abspath(os.fsdecode(given)))
             if not path.parent.is_dir():
                 raise OptionError(f"{name} {path}: no folder {path.parent}. Make it first.")
+            if name == "plot" and path.suffix.lower() not in ("", ".png"):
+                raise OptionError(f"plot {path}: wanted a name with .png, which is what is drawn.")
             if path.is_dir() or (path.exists() and not overwrite):
                 raise ExistsError(f"{path} is there already. Choose another name, or overwrite.")
     if len(set(found.values())) < len(found):
@@ -297,9 +299,5 @@ def _write(found: Probe, targets: _Targets, *, overwrite: bool) -> None:
         "plot": lambda path: picture.draw(found, path),
     }
     for name, path in targets.items():
-        made = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
+        with whole(path, overwrite=overwrite) as made:
             write[name](made)
-            publish(made, path, overwrite=overwrite)
-        finally:
-            made.unlink(missing_ok=True)

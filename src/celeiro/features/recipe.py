@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from celeiro.errors import ModelError, PictureError, SourceError
-from celeiro.format import bfloat16
+from celeiro.errors import ModelError, PictureError, ResumeError, SourceError
+from celeiro.format import bfloat16, layout
 from celeiro.format.checksum import crc32c
 from celeiro.format.names import printable
 from celeiro.packing import stats
@@ -24,7 +24,7 @@ from celeiro.packing.recipe import piece_of
 from celeiro.packing.work import DATA
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
@@ -35,9 +35,15 @@ if TYPE_CHECKING:
     from celeiro.format.codecs import Codec
     from celeiro.packing.plan import Plan
     from celeiro.packing.recipe import FieldKind
+    from celeiro.packing.work import Work
 
 DTYPES = ("float32", "float16", "bfloat16")
 """What features may be stored as."""
+
+
+# What may lie between two computations of a row, of its largest value: autocast on a GPU, which
+# chooses its kernels by itself, is told apart from other weights.
+_SAME = 1e-2
 
 
 @dataclass(slots=True)
@@ -68,6 +74,7 @@ class Features:
         self._path = path
         self._sizes: tuple[int, ...] = ()
         self._first: dict[int, Rows] = {}
+        self._stood: _Stood | None = None
         self._last: tuple[int, Rows] | None = None
 
     def kinds(self) -> list[StoredType]:
@@ -94,8 +101,24 @@ class Features:
             f"read; the first: {reason}."
         )
 
+    def expect(self, work: Work, codec: Codec | None) -> None:
+        """Look at what an earlier run made of the batch that is computed already, if it did."""
+        assert codec is not None
+        number = next(number for number, rows in self._first.items() if rows.layers)
+        if not work.published:
+            self._stood = _Stood(work, codec, number, self._batches.tasks(number))
+
     def rows(self, number: int) -> Rows:
-        """What is stored of one batch."""
+        """What is stored of one batch.
+
+        Raises
+        ------
+        ResumeError
+            An earlier run got other rows of the same samples.
+        """
+        stood, self._stood = self._stood, None
+        if stood is not None:
+            self._check_same(stood)
         if self._last is None or self._last[0] != number:
             rows = self._first.pop(number, None)
             self._last = number, self._computed(number) if rows is None else rows
@@ -109,12 +132,30 @@ class Features:
         """End the threads that make batches."""
         self._batches.stop()
 
+    def _check_same(self, stood: _Stood) -> None:
+        """Refuse to go on where the model says something else than what is kept; ResumeError."""
+        rows = self._first[stood.number]
+        for task, was in zip(stood.kept, stood.rows(), strict=True):
+            at = task - stood.tasks.start
+            if at in rows.refused:
+                continue
+            before, now = (np.asarray(x, np.float64) for x in (was, rows.layers[0][at]))
+            apart = np.abs(now - before)
+            where = int(apart.argmax())
+            if apart[where] > _SAME * max(np.abs(before).max(), np.abs(now).max()):
+                raise ResumeError(
+                    f"{stood.folder} cannot be gone on with: value {where:,} of "
+                    f"{self._sample(task)} was {before[where]:g}, and {self._model.name} now says "
+                    f"{now[where]:g}. It calls or holds something that changed: give what there "
+                    "was, or --fresh (fresh=True) to start anew."
+                )
+
     def _computed(self, number: int) -> Rows:
         batch = self._batches.take(number)
         if batch.images is None:
             return Rows((), batch.refused)
         tasks = self._batches.tasks(number)
-        outputs = self._answers(batch.images, tasks)
+        outputs = self._answers(batch.images, len(tasks))
         sound = [at for at in range(len(tasks)) if at not in batch.refused]
         layers = []
         for name, values, kind in zip(self._model.layers, outputs, self.kinds(), strict=True):
@@ -122,15 +163,10 @@ class Features:
             layers.append(self._stored(name, values, kind, tasks, sound))
         return Rows(tuple(layers), batch.refused)
 
-    def _answers(self, images: npt.NDArray[Any], tasks: range) -> list[npt.NDArray[Any]]:
+    def _answers(self, images: npt.NDArray[Any], count: int) -> list[npt.NDArray[Any]]:
         """The model's outputs, (count, D) each, in the order of its layers."""
-        names, count = self._model.layers, len(tasks)
-        try:
-            answered = self._model(images)
-        except ModelError as error:
-            if error.picture is None:
-                raise
-            raise ModelError(f"{self._sample(tasks[error.picture])}: {error}") from error
+        names = self._model.layers
+        answered = self._model(images)
         if tuple(answered) != tuple(names):
             raise ModelError(
                 f"{self._model.name} answers with {', '.join(map(repr, answered)) or 'nothing'}; "
@@ -208,6 +244,37 @@ class Features:
     def _sample(self, task: int) -> str:
         key = printable(self._batches.listing.keys[task])
         return f"sample {task:,} ({key}) of {self._path.name}"
+
+
+class _Stood:
+    """What an earlier run kept of a batch."""
+
+    def __init__(self, work: Work, codec: Codec, number: int, tasks: range) -> None:
+        self.folder = work.folder
+        self.number = number
+        self.tasks = tasks
+        self._codec = codec
+        self.kept: list[int] = []
+        """The tasks of the batch that have rows."""
+        done = before = 0
+        for frame in work.frames():
+            refused = {at for at, _ in frame.note["refused"]}
+            kept = [done + at for at in range(frame.tasks) if at not in refused]
+            before += sum(task < tasks.start for task in kept)
+            self.kept += [task for task in kept if task in tasks]
+            done += frame.tasks
+            if done >= tasks.stop:
+                break
+        # Rows close up, and have one size.
+        self._size = math.prod(codec.shape) * codec.stored.itemsize
+        self._data = work.read(
+            len(self.kept) * self._size, layout.PAYLOAD_OFFSET + before * self._size
+        )
+
+    def rows(self) -> Iterator[npt.NDArray[Any]]:
+        """Of those tasks, in their order."""
+        for at in range(0, len(self._data), self._size):
+            yield self._codec.decode(self._data[at : at + self._size])
 
 
 @dataclass(frozen=True, slots=True)

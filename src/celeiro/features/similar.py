@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from celeiro.errors import OptionError
+from celeiro.features.classes import class_name, class_numbers
 from celeiro.features.likeness.directions import Directions, rows_in, unit
+from celeiro.features.likeness.found import Alike, Grouped, Suspected
 from celeiro.features.likeness.nearest import is_affordable, nearest
 from celeiro.features.likeness.pairs import Groups, join_similar
-from celeiro.features.likeness.register import Register, name_of, place_of
+from celeiro.features.likeness.register import Register, place_of
 from celeiro.features.likeness.result import (
     Duplicates,
     Group,
@@ -64,8 +66,9 @@ MEMORY = 1_000_000_000
 
 _LEAST_MEMORY = 16_000_000
 _BLOCK = 64_000_000
-# Samples times classes that votes are counted of at a time.
-_MOST_VOTES = 4_000_000
+# Votes that are counted at a time, some 60 bytes each.
+_MOST_VOTES = 1_000_000
+_WHY = "suspects are labels that disagree"
 
 
 def neighbours(
@@ -120,10 +123,7 @@ def neighbours(
             name = "the vector" if place is None else register.sample(place).name
             raise OptionError(f"{ds.path}: {name} is all zeros; wanted features, to compare them.")
         places, similarity = _nearest_to(of, vector, k, place)
-        found = tuple(
-            Similar(register.sample(at), score)
-            for at, score in zip(places.tolist(), similarity.tolist(), strict=True)
-        )
+        found = Alike(register, places, similarity).items()
         asked = None if place is None else register.sample(place)
         compared = len(ds) - (place is not None)
         return Neighbours(ds.path, asked, found, compared, time.perf_counter() - began)
@@ -179,6 +179,11 @@ def duplicates(
     _check_memory(memory)
     began = time.perf_counter()
     with _opened(source, key) as ds:
+        if between_splits and not ds.splits:
+            raise OptionError(
+                f"{ds.path}: it has no splits, so nothing is between them. Leave between_splits "
+                "out, or split it: celeiro repack --split."
+            )
         of, register = Directions(ds, layer), Register(ds)
         step = _step(on_progress, of)
         survey = of.survey(memory=memory, digests=True, step=step)
@@ -190,16 +195,19 @@ def duplicates(
         searched = exact if exact is not None else is_affordable(len(distinct), of.dim)
         if threshold is not None:
             join_similar(groups, of, distinct, threshold, memory=memory, exact=searched, step=step)
-        found = [
-            _group(register, places, first, groups.similarity)
-            for places in groups.members()
-            if not between_splits or register.are_apart(places)
-        ]
-        found.sort(key=lambda g: (not g.is_leak, not g.labels_differ, -g.similarity))
+        found = Grouped.of(groups, first, register, only_leaks=between_splits)
         return Duplicates(
-            ds.path, len(ds), 1.0 if threshold is None else threshold, tuple(found),
-            searched or threshold is None, _notes(register, survey), time.perf_counter() - began,
-        )  # fmt: skip
+            path=ds.path,
+            samples=len(ds),
+            threshold=1.0 if threshold is None else threshold,
+            groups=found.items(),
+            exact=int(found.exact.sum()),
+            leaks=int(found.leaks.sum()),
+            surplus=found.surplus,
+            exact_search=searched or threshold is None,
+            notes=_notes(register, survey),
+            seconds=time.perf_counter() - began,
+        )
 
 
 def suspects(
@@ -241,21 +249,17 @@ def suspects(
     began = time.perf_counter()
     with _opened(source, key, labels) as ds:
         of, register = Directions(ds, layer), Register(ds)
-        classes, codes = np.unique(_labels(ds), return_inverse=True)
+        classes, codes = np.unique(class_numbers(ds, _WHY), return_inverse=True)
         step = _step(on_progress, of)
         survey = of.survey(memory=memory, digests=False, step=step)
         rows = survey.rows
         k = max(0, min(k, len(rows) - 1))
         searched = exact if exact is not None else is_affordable(len(rows), of.dim)
-        found: list[Suspect] = []
-        if k:
-            for near in nearest(of, rows, k, memory=memory, exact=searched, step=step):
-                found += _disagreeing(ds, register, near, classes, codes)
-        found.sort(key=lambda each: (-each.score, each.sample.number))
+        near = nearest(of, rows, k, memory=memory, exact=searched, step=step) if k else ()
+        parts = (part for some in near for part in _disagreeing(some, classes, codes))
+        found = Suspected.sorted(parts, register, k).items(register)
         notes = (*_notes(register, survey), *_small_classes(ds, classes, codes, k))
-        return Suspects(
-            ds.path, len(ds), k, tuple(found), searched, notes, time.perf_counter() - began
-        )
+        return Suspects(ds.path, len(ds), k, found, searched, notes, time.perf_counter() - began)
 
 
 # What is asked
@@ -312,21 +316,6 @@ def _vector(of: Directions, which: Any) -> npt.NDArray[np.float32]:
     return row
 
 
-def _labels(ds: Dataset) -> npt.NDArray[np.int64]:
-    labels = ds.labels
-    if labels is None:
-        raise OptionError(
-            f"{ds.path}: it has no labels, and suspects are labels that disagree. Name their data "
-            "set with labels=."
-        )
-    if labels.ndim != 1 or labels.dtype.kind not in "bui":
-        raise OptionError(
-            f"{ds.path}: its labels are {labels.dtype} {labels.shape}; wanted one class number a "
-            "sample. Give such a column: celeiro.open(path, labels=column)."
-        )
-    return labels.astype(np.int64)
-
-
 def _step(on_progress: Tell | None, of: Directions) -> Step:
     """Tell a caller how far it is."""
 
@@ -358,61 +347,48 @@ def _nearest_to(
     return places, best
 
 
-def _group(
-    register: Register,
-    places: npt.NDArray[np.int64],
-    first: npt.NDArray[np.int64],
-    similarity: npt.NDArray[np.float32],
-) -> Group:
-    members = tuple(
-        Similar(register.sample(place), score)
-        for place, score in zip(places.tolist(), similarity[places].tolist(), strict=True)
-    )
-    return Group(members, exact=bool((first[places] == first[places[0]]).all()))
-
-
 def _disagreeing(
-    ds: Dataset,
-    register: Register,
-    near: Found,
-    classes: npt.NDArray[np.int64],
-    codes: npt.NDArray[np.int64],
-) -> Iterator[Suspect]:
+    near: Found, classes: npt.NDArray[np.int64], codes: npt.NDArray[np.int64]
+) -> Iterator[Suspected]:
     """Those whose neighbours vote for another class."""
-    few = max(1, _MOST_VOTES // len(classes))
+    few = max(1, _MOST_VOTES // near.nearest.shape[1])
+    small = np.int32 if len(codes) <= np.iinfo(np.int32).max else np.int64
     for at in range(0, len(near.rows), few):
-        rows = near.rows[at : at + few]
-        them = near.nearest[at : at + few]
-        votes = _votes(them, near.similarity[at : at + few], codes, len(classes))
-        said, own = votes.argmax(axis=1), codes[rows]
-        each = np.arange(len(rows))
-        for n in np.flatnonzero(votes[each, said] > votes[each, own]).tolist():
-            number = int(classes[said[n]])
-            yield Suspect(
-                register.sample(int(rows[n])),
-                number,
-                name_of(ds, number),
-                float(votes[n, said[n]]),
-                float(votes[n, own[n]]),
-                tuple(ds.rows[them[n][them[n] >= 0]].tolist()),
-            )
+        rows, them = near.rows[at : at + few], near.nearest[at : at + few]
+        said, share, given = _vote(
+            them, near.similarity[at : at + few], codes, codes[rows], len(classes)
+        )
+        odd = np.flatnonzero(share > given)
+        yield Suspected(
+            rows[odd], classes[said[odd]], share[odd], given[odd], them[odd].astype(small)
+        )
 
 
-def _votes(
+def _vote(
     them: npt.NDArray[np.int64],
     similarity: npt.NDArray[np.float32],
     codes: npt.NDArray[np.int64],
+    own: npt.NDArray[np.int64],
     classes: int,
-) -> npt.NDArray[np.float64]:
-    """(n, classes) the share of each class among the neighbours of each row."""
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Of each row the class with most votes, the lowest of equal ones; its share; that of `own`."""
     # What is not alike at all has the least of voices, and what is not there has none.
     weights = np.where(them >= 0, np.maximum(similarity, 1e-6), 0).astype(np.float64)
-    places = np.arange(len(them))[:, None] * classes + codes[them]
-    size = len(them) * classes
-    votes = np.bincount(places.ravel(), weights.ravel(), size).reshape(-1, classes)
-    sums: npt.NDArray[np.float64] = votes.sum(axis=1, keepdims=True)
-    shares: npt.NDArray[np.float64] = votes / np.where(sums > 0, sums, 1)
-    return shares
+    # The classes that got a vote, row by row, and the lowest first: as many as neighbours at most.
+    ballots = codes[them] + np.arange(len(them))[:, None] * classes
+    lists, which = np.unique(ballots, return_inverse=True)
+    votes = np.bincount(which.ravel(), weights.ravel())
+    of, code = np.divmod(lists, classes)
+    begins = np.flatnonzero(np.diff(of, prepend=-1))
+    most = np.maximum.reduceat(votes, begins)
+    winners = np.flatnonzero(votes == most[of])
+    _, first = np.unique(of[winners], return_index=True)
+    given = np.zeros(len(them))
+    theirs = code == own[of]
+    given[of[theirs]] = votes[theirs]
+    sums = weights.sum(axis=1)
+    sums[sums == 0] = 1
+    return code[winners[first]], most / sums, given / sums
 
 
 def _notes(register: Register, survey: Survey) -> tuple[str, ...]:
@@ -440,7 +416,7 @@ def _small_classes(
     if not len(small):
         return ()
     shown = ", ".join(
-        f"{name_of(ds, int(classes[code])) or classes[code]} {counts[code]}"
+        f"{class_name(ds.label_names, int(classes[code])) or classes[code]} {counts[code]}"
         for code in small[:5].tolist()
     )
     more = f" and {len(small) - 5:,} more" if len(small) > 5 else ""

@@ -105,7 +105,7 @@ def check(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Header:
     if pixels > max_pixels:
         raise PictureError(
             f"{pixels:,} pixels ({height}x{width}), more than the limit of {max_pixels:,};"
-            " if the picture is meant to be so large, raise it with --max-pixels"
+            " if the picture is meant to be so large, pack it with a larger --max-pixels"
         )
     if max(height, width) > MAX_SIDE:
         raise PictureError(f"{height}x{width} pixels: OpenCV reads at most {MAX_SIDE:,} a side")

@@ -332,6 +332,45 @@ def publish(made: Path, final: Path, *, overwrite: bool) -> None:
     sync_folder(final.parent)
 
 
+@contextlib.contextmanager
+def whole(final: Path, *, overwrite: bool) -> Iterator[Path]:
+    """A name to write a file under, which becomes `final` at the end: whole, or not at all.
+
+    It stands beside `final`, nobody else's, with the rights of any new file, and is on the disk
+    before `final` names it. Whatever ends the block, nothing else is left there.
+
+    Raises
+    ------
+    ExistsError
+        Without `overwrite`: `final` is there by now.
+    """
+    made = _new_beside(final)
+    try:
+        yield made
+        with opened(made, READ_WRITE) as fd:
+            sync_data(fd)
+        try:
+            publish(made, final, overwrite=overwrite)
+        except ExistsError:
+            raise ExistsError(
+                f"{final} appeared meanwhile. Choose another name, or overwrite."
+            ) from None
+    finally:
+        if is_claim(made, final):  # of a publish that failed
+            final.unlink()
+        made.unlink(missing_ok=True)
+        claim(made).unlink(missing_ok=True)
+
+
+def _new_beside(final: Path) -> Path:
+    """An empty file of ours, whose name is short where that of `final` is as long as may be."""
+    while True:
+        made = final.with_name(f".{os.urandom(8).hex()}.part")
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(made, READ_WRITE | os.O_CREAT | os.O_EXCL, 0o666))
+            return made
+
+
 def is_claim(made: Path, final: Path) -> bool:
     """Whether `final` is the empty file of a `publish` that was killed before it was done."""
     return claim(made).exists() and os.path.lexists(final) and final.lstat().st_size == 0

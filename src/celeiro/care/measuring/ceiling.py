@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import simplejpeg
 
-from celeiro.format import index
+from celeiro.format import baseline, index
 from celeiro.format.chunks import Number
 from celeiro.reading.samples.chunks import ChunkSamples
 from celeiro.reading.samples.files import FileSamples
@@ -280,7 +280,7 @@ def decoder(ds: Dataset) -> tuple[Callable[[bytes, Any], object], int, str] | No
     if isinstance(samples, RowSamples) and samples.dtype != ds.dtype:
         return _widen, math.prod(samples.shape) * 4, "shifting bits"
     if isinstance(samples, FileSamples):
-        return _picture(ds.color or "RGB"), 0, "libjpeg-turbo and OpenCV"
+        return _picture(ds.color or "RGB"), 0, f"{_jpeg_decoder()} and OpenCV"
     if not isinstance(samples, ChunkSamples):
         return None
     codec = samples._codec
@@ -291,7 +291,8 @@ def decoder(ds: Dataset) -> tuple[Callable[[bytes, Any], object], int, str] | No
         case []:
             return None
         case [Number.JPEG]:
-            return _jpeg("GRAY" if codec.shape[-1] == 1 else "RGB"), room, "libjpeg-turbo"
+            _, width, height, coloured, *_ = codec.filters[0].options
+            return _jpeg((height, width, 1 + 2 * coloured)), room, _jpeg_decoder()
         case [Number.BLOSC]:
             return _blosc(), room, "Blosc"
         case _:
@@ -303,8 +304,25 @@ def _widen(data: bytes, room: Any) -> object:
     return np.left_shift(bits, 16, out=room.view(np.uint32), dtype=np.uint32)
 
 
-def _jpeg(color: str) -> Callable[[bytes, Any], object]:
+def _jpeg_decoder() -> str:
+    return "libjpeg-turbo" if baseline.compiled() is None else "celeiro's JPEG decoder"
+
+
+def _by_us(data: bytes, color: str) -> bool:
+    """Whether it was decoded by the decoder of `baseline`, quicker than libjpeg."""
+    if baseline.compiled() is None:
+        return False
+    height, width, _, _ = simplejpeg.decode_jpeg_header(data)
+    pixels = np.empty((height, width, 1 if color == "GRAY" else 3), np.uint8)
+    return baseline.decode(data, pixels)
+
+
+def _jpeg(shape: tuple[int, int, int]) -> Callable[[bytes, Any], object]:
+    size, color = math.prod(shape), "GRAY" if shape[2] == 1 else "RGB"
+
     def one(data: bytes, room: Any) -> object:
+        if baseline.decode(data, room[:size].reshape(shape)):
+            return None
         # The flags are those of celeiro: the accurate transform, or the pixels would differ.
         return simplejpeg.decode_jpeg(
             data, color, fastdct=False, fastupsample=False, buffer=room, strict=True
@@ -339,6 +357,8 @@ def _picture(color: str) -> Callable[[bytes, Any], object]:
 
     def one(data: bytes, _: Any) -> object:
         if data[:2] == b"\xff\xd8":
+            if _by_us(data, color):
+                return None
             return simplejpeg.decode_jpeg(data, color, fastdct=False, fastupsample=False)
         return cv2.imdecode(np.frombuffer(data, np.uint8), flag | turned)
 

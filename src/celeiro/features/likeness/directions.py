@@ -76,7 +76,7 @@ class Directions:
             floats = self._vectors.checked(block, every[at:])
             zero[at : at + len(block)] = ~floats.any(axis=1)
             if found is not None:
-                found[at : at + len(block)] = [_digest(row) for row in block]
+                _digest(block, found[at : at + len(block)])
             step(at + len(block), len(self))
         return Survey(zero, found)
 
@@ -135,9 +135,11 @@ def rows_in(memory: int, dim: int) -> int:
     return max(64, memory // (4 * dim))
 
 
-def _digest(row: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    digest = hashlib.blake2b(np.ascontiguousarray(row).data, digest_size=_DIGEST)
-    return np.frombuffer(digest.digest(), np.uint8)
+def _digest(block: npt.NDArray[Any], out: npt.NDArray[np.uint8]) -> None:
+    """The digest of each row."""
+    for row, digest in zip(block, out, strict=True):
+        whole = hashlib.blake2b(np.ascontiguousarray(row).data, digest_size=_DIGEST)
+        digest[:] = memoryview(whole.digest())
 
 
 class _Layer:

@@ -68,11 +68,23 @@ class Groups:
             np.minimum.at(self.root, np.maximum(first, second), np.minimum(first, second))
             self._flatten()
 
-    def members(self) -> list[npt.NDArray[np.int64]]:
-        """The rows of each group of two or more, ascending; groups by their first row."""
-        order = np.argsort(self.root, kind="stable")
-        begins = np.flatnonzero(np.diff(self.root[order], prepend=-1))
-        return [rows for rows in np.split(order, begins[1:]) if len(rows) > 1]
+    def runs(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """The rows of all groups of two or more, one group after the other, and where each begins.
+
+        Rows of a group are ascending, groups in the order of their first rows.
+
+        Examples
+        --------
+        >>> groups = Groups(5)
+        >>> groups.join(np.array([0, 1]), np.array([4, 3]), np.ones(2, np.float32))
+        >>> [each.tolist() for each in groups.runs()]
+        [[0, 4, 1, 3], [0, 2]]
+        """
+        sizes = np.bincount(self.root, minlength=len(self.root))
+        rows = np.flatnonzero(sizes[self.root] > 1)
+        members = rows[np.argsort(self.root[rows], kind="stable")]
+        sizes = sizes[sizes > 1]
+        return members, np.cumsum(sizes) - sizes
 
     def _flatten(self) -> None:
         while True:

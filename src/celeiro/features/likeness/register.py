@@ -1,62 +1,74 @@
-"""What a file says of its samples: keys, splits, labels; looked up only for those that are told."""
+"""What a file says of its samples: keys, splits, labels; told only of those that are asked for."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from celeiro.care.checking.verdict import printed
 from celeiro.errors import OptionError
+from celeiro.features.classes import class_name
 from celeiro.features.likeness.result import Sample
 from celeiro.format.names import Names
+from celeiro.reading.splits import places_in
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from celeiro.reading.dataset import Dataset
 
-_NO_SPLIT = -1
+NO_SPLIT = -1
+"""Code of a sample that is in none."""
 
 
 class Register:
-    """The samples of a dataset, by their place in it."""
+    """The samples of a dataset, by their place in it; it outlives the dataset."""
 
     def __init__(self, ds: Dataset) -> None:
-        self._ds = ds
-        self._codes = np.full(len(ds), _NO_SPLIT, np.int16)
+        self.labels = ds.labels
+        """(N,) or (N, K), or None."""
+        self.label_names = ds.label_names
+        """Of the classes 0, 1, …"""
+        self.splits = ds.splits
+        """Their names."""
+        self.codes = np.full(len(ds), NO_SPLIT, np.int16)
+        """(N,) which of `splits` each sample is in; the last one, where it is in several."""
         self.in_several = 0
         """Samples that are in more than one split."""
+        self._rows = ds.rows if ds.is_view else None
+        self._keys = ds.keys
         for code, name in enumerate(ds.splits):
-            rows = ds.split(name).rows
-            places = np.flatnonzero(np.isin(ds.rows, rows)) if ds.is_view else rows
-            self.in_several += int((self._codes[places] != _NO_SPLIT).sum())
-            self._codes[places] = code
+            places = places_in(ds, name)
+            self.in_several += int((self.codes[places] != NO_SPLIT).sum())
+            self.codes[places] = code
+
+    def number(self, place: int) -> int:
+        """The number in the file of one sample."""
+        return place if self._rows is None else int(self._rows[place])
+
+    def numbers(self, places: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
+        """Numbers in the file of samples."""
+        return places if self._rows is None else self._rows[places]
+
+    def of_number(self, number: int) -> Sample:
+        """The sample with a number in the file, which is one of these."""
+        return self.sample(
+            number if self._rows is None else int(np.flatnonzero(self._rows == number)[0])
+        )
 
     def sample(self, place: int) -> Sample:
         """One sample."""
-        ds = self._ds
-        code = int(self._codes[place])
-        label = None if ds.labels is None else ds.labels[place]
+        code = int(self.codes[place])
+        label = None if self.labels is None else self.labels[place]
         plain = label.item() if isinstance(label, np.generic) else None  # several a sample: none
         return Sample(
-            number=int(ds.rows[place]),
-            key=None if ds.keys is None else ds.keys[place],
-            split=None if code == _NO_SPLIT else ds.splits[code],
+            number=self.number(place),
+            key=None if self._keys is None else self._keys[place],
+            split=None if code == NO_SPLIT else self.splits[code],
             label=plain,
-            label_name=name_of(ds, plain),
+            label_name=class_name(self.label_names, plain),
         )
-
-    def are_apart(self, places: npt.NDArray[np.int64]) -> bool:
-        """Whether some of these samples are in different splits."""
-        codes = self._codes[places]
-        return len(np.unique(codes[codes != _NO_SPLIT])) > 1
-
-
-def name_of(ds: Dataset, label: Any) -> str | None:
-    """The name of a class, if it has one."""
-    known = isinstance(label, int) and 0 <= label < len(ds.label_names)
-    return ds.label_names[label] if known else None
 
 
 def place_of(ds: Dataset, key: str) -> int:

@@ -1,6 +1,7 @@
 """What `celeiro.neighbours`, `celeiro.duplicates` and `celeiro.suspects` give.
 
-Texts of a file may hold anything; `to_json` gives them so that they can be printed.
+Where there may be as many items as samples, they stand in sequences (items.py) that make each when
+it is asked for. Texts of a file may hold anything; `to_json` gives them as what can be printed.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from celeiro.care.checking.verdict import printed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -67,7 +69,7 @@ class Neighbours:
     """The file."""
     of: Sample | None
     """Whose neighbours they are; None of a vector that is not in the file."""
-    found: tuple[Similar, ...]
+    found: Sequence[Similar]
     """The most similar first; of equal ones the lower number."""
     samples: int
     """How many were compared with it."""
@@ -76,10 +78,15 @@ class Neighbours:
 
     def to_json(self) -> dict[str, Any]:
         """All of it, as JSON."""
+        told = self.to_json_stream()
+        return told | {"found": list(told["found"])}
+
+    def to_json_stream(self) -> dict[str, Any]:
+        """The same, its found samples in an iterator, which makes one after the other."""
         return {
             "path": str(self.path),
             "of": None if self.of is None else self.of.to_json(),
-            "found": [each.to_json() for each in self.found],
+            "found": (each.to_json() for each in self.found),
             "samples": self.samples,
             "seconds": self.seconds,
         }
@@ -89,41 +96,37 @@ class Neighbours:
 class Group:
     """Samples that are the same, or nearly so: each is like another one of them."""
 
-    members: tuple[Similar, ...]
+    members: Sequence[Similar]
     """In the order of the file, each with its similarity to the one that is most like it."""
     exact: bool
     """Whether the features of all of them are the same to the last bit."""
 
-    @property
-    def similarity(self) -> float:
-        """That of the member which is least like any other of them."""
-        return min(each.similarity for each in self.members)
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """The splits that they are in, in the order of the members."""
-        found = (each.sample.split for each in self.members)
-        return tuple(dict.fromkeys(split for split in found if split is not None))
+    similarity: float
+    """That of the member which is least like any other of them."""
+    splits: tuple[str, ...]
+    """The splits that they are in, in the order of the members."""
+    labels_differ: bool
+    """Whether they are of different classes: at least one label is wrong, or ambiguous."""
 
     @property
     def is_leak(self) -> bool:
         """Whether they are in several splits, so that what is tested was learned."""
         return len(self.splits) > 1
 
-    @property
-    def labels_differ(self) -> bool:
-        """Whether they are of different classes: at least one label is wrong, or ambiguous."""
-        return len({each.sample.label for each in self.members}) > 1
-
     def to_json(self) -> dict[str, Any]:
         """All of it, as JSON."""
+        told = self.to_json_stream()
+        return told | {"members": list(told["members"])}
+
+    def to_json_stream(self) -> dict[str, Any]:
+        """The same, its members in an iterator, which makes one after the other."""
         return {
             "exact": self.exact,
             "similarity": round(self.similarity, 6),
             "leak": self.is_leak,
             "splits": [printed(split) for split in self.splits],
             "labels_differ": self.labels_differ,
-            "members": [each.to_json() for each in self.members],
+            "members": (each.to_json() for each in self.members),
         }
 
 
@@ -137,8 +140,14 @@ class Duplicates:
     """How many it holds."""
     threshold: float
     """Cosine from which two samples count as nearly the same."""
-    groups: tuple[Group, ...]
+    groups: Sequence[Group]
     """Leaks first, then those whose labels differ, then the most similar."""
+    exact: int
+    """Groups whose features are the same to the last bit."""
+    leaks: int
+    """Groups with members in several splits."""
+    surplus: int
+    """Samples that could go, so that one of each group is left."""
     exact_search: bool
     """Whether every pair was compared; if not, a few near duplicates may be missing."""
     notes: tuple[str, ...]
@@ -146,18 +155,13 @@ class Duplicates:
     seconds: float
     """Time that it took."""
 
-    @property
-    def leaks(self) -> int:
-        """Groups with members in several splits."""
-        return sum(group.is_leak for group in self.groups)
-
-    @property
-    def surplus(self) -> int:
-        """Samples that could go, so that one of each group is left."""
-        return sum(len(group.members) - 1 for group in self.groups)
-
     def to_json(self) -> dict[str, Any]:
         """All of it, as JSON."""
+        told = self.to_json_stream()
+        return told | {"groups": [group.to_json() for group in self.groups]}
+
+    def to_json_stream(self) -> dict[str, Any]:
+        """The same, its groups in an iterator, and the members of each in another."""
         return {
             "path": str(self.path),
             "samples": self.samples,
@@ -165,7 +169,7 @@ class Duplicates:
             "leaks": self.leaks,
             "surplus": self.surplus,
             "exact_search": self.exact_search,
-            "groups": [group.to_json() for group in self.groups],
+            "groups": (group.to_json_stream() for group in self.groups),
             "notes": list(self.notes),
             "seconds": self.seconds,
         }
@@ -216,7 +220,7 @@ class Suspects:
     """How many it holds."""
     k: int
     """Neighbours that were asked of each."""
-    found: tuple[Suspect, ...]
+    found: Sequence[Suspect]
     """The most suspicious first."""
     exact_search: bool
     """Whether every pair was compared; if not, a few neighbours may be others."""
@@ -227,12 +231,17 @@ class Suspects:
 
     def to_json(self) -> dict[str, Any]:
         """All of it, as JSON."""
+        told = self.to_json_stream()
+        return told | {"found": list(told["found"])}
+
+    def to_json_stream(self) -> dict[str, Any]:
+        """The same, its suspects in an iterator, which makes one after the other."""
         return {
             "path": str(self.path),
             "samples": self.samples,
             "k": self.k,
             "exact_search": self.exact_search,
-            "found": [each.to_json() for each in self.found],
+            "found": (each.to_json() for each in self.found),
             "notes": list(self.notes),
             "seconds": self.seconds,
         }

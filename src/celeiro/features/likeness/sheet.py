@@ -20,14 +20,14 @@ import numpy as np
 from celeiro.errors import CeleiroError, ExistsError, OptionError
 from celeiro.features.likeness.register import Register
 from celeiro.features.likeness.result import Duplicates, Neighbours, Suspects
-from celeiro.features.origin import SOURCE, is_plain
+from celeiro.features.origin import SOURCE, change_of, is_plain
 from celeiro.format import pictures
 from celeiro.format.names import Names
 from celeiro.reading.dataset import open as open_dataset
-from celeiro.storage.local import publish, read_file
+from celeiro.storage.local import read_file, whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -119,6 +119,19 @@ def check_target(out: str | os.PathLike[str], *, overwrite: bool) -> Path:
     return target
 
 
+def changed(features: Dataset, images: str | os.PathLike[str] | None = None) -> str | None:
+    """Why the pictures are not those that the features were made of; None where nothing says so.
+
+    Of `images` only a file under the name of the source is looked at: another may hold the same
+    pictures in another form, found by their keys.
+    """
+    told = features.provenance.get(SOURCE)
+    if images is None or not isinstance(told, dict):
+        return change_of(features.path, features.provenance)
+    path = Path(os.path.abspath(os.fsdecode(images)))
+    return change_of(path, features.provenance) if path.name == told.get("name") else None
+
+
 # What is shown
 
 
@@ -142,11 +155,10 @@ def _strips(result: Result, features: Dataset) -> Iterator[list[Tile]]:
             ]
     else:
         register = Register(features)
-        places = {int(row): at for at, row in enumerate(features.rows)} if features.is_view else {}
         for each in result.found[:MOST_STRIPS]:
             said = each.said_name or str(each.said)
             line = f"{_label(each.sample)}? {said} {each.score:.2f}"
-            near = (register.sample(places.get(n, n)) for n in each.neighbours[: _MOST_TILES - 1])
+            near = map(register.of_number, each.neighbours[: _MOST_TILES - 1])
             yield [
                 Tile(each.sample, (each.sample.name, line), "odd"),
                 *(Tile(sample, (sample.name, _label(sample))) for sample in near),
@@ -186,15 +198,12 @@ class _File:
                 )
             self._places = {number: number for number in wanted}
             return
-        numbers = {
-            key.encode("utf-8", "surrogateescape"): number for number, key in wanted.items() if key
-        }
-        stored: Iterable[bytes] = keys.stored if isinstance(keys.stored, Names) else iter(
-            keys.stored.tolist()
-        )  # fmt: skip
-        for place, key in enumerate(stored):
-            if key in numbers:
-                self._places.setdefault(numbers[key], place)
+        numbers: dict[bytes, list[int]] = {}  # a key may be that of several
+        for number, key in wanted.items():
+            numbers.setdefault((key or "").encode("utf-8", "surrogateescape"), []).append(number)
+        for place, name in _named_so(keys.stored, numbers):
+            for number in numbers[name]:
+                self._places.setdefault(number, place)
 
     def picture(self, sample: Sample) -> npt.NDArray[Any] | None:
         """One picture as RGB or grey; None where it is not there."""
@@ -210,6 +219,17 @@ class _File:
 
     def __exit__(self, *error: object) -> None:
         self._ds.close()
+
+
+def _named_so(
+    stored: Names | npt.NDArray[np.bytes_], wanted: Collection[bytes]
+) -> Iterator[tuple[int, bytes]]:
+    """Places of the keys that are wanted, of as many as there may be."""
+    if isinstance(stored, Names):
+        yield from ((place, key) for place, key in enumerate(stored) if key in wanted)
+        return
+    for place in np.flatnonzero(np.isin(stored, list(wanted))).tolist():
+        yield place, bytes(stored[place])
 
 
 class _Folder:
@@ -358,9 +378,5 @@ def _write(sheet: Image, target: Path, *, overwrite: bool) -> None:
     import cv2
 
     _, data = cv2.imencode(target.suffix.lower(), sheet)
-    made = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
+    with whole(target, overwrite=overwrite) as made:
         made.write_bytes(data.tobytes())
-        publish(made, target, overwrite=overwrite)
-    finally:
-        made.unlink(missing_ok=True)

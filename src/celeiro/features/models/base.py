@@ -23,7 +23,10 @@ class Model(Protocol):
     device: str
     """`cpu`, `cuda:0`."""
     told: dict[str, Any]
-    """How features were made, for the file's provenance; nothing but what JSON holds."""
+    """How features were made, for the file's provenance; nothing but what JSON holds.
+
+    `layers` is None where none was named: a default is no layer of the name that its output has.
+    """
     layers: tuple[str, ...]
     """Names of the outputs, at least one."""
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from celeiro.errors import ModelError, OptionError
+from celeiro.features.models.identity import identify, name_of
 from celeiro.features.models.outputs import FEATURES, checked, pick, pooled, shape_of
 from celeiro.features.models.preprocessing import Preprocessing
 
@@ -35,7 +36,8 @@ class Function:
             raise OptionError(
                 "device and threads of a function: it computes where it does. Leave both out."
             )
-        self.name = f"callable {_name(function)}"
+        self.name = f"callable {name_of(function)}"
+        self.identity = identify(function)
         self._function = function
         self._pool = asked.pool
         self._asked = asked.layers
@@ -50,7 +52,8 @@ class Function:
         told = self._preprocessing
         self.told: dict[str, Any] = {
             "model": self.name,
-            "layers": list(self.layers),
+            "code": self.identity.told,
+            "layers": list(asked.layers) or None,
             "pool": asked.pool,
             "preprocessing": None if told is None else told.to_json(),
         }
@@ -98,9 +101,3 @@ def _array(value: Any, what: str) -> npt.NDArray[Any]:
     except (TypeError, ValueError) as error:
         raise ModelError(f"{what} gave {type(value).__name__}, wanted an array: {error}") from error
     return array
-
-
-def _name(function: Any) -> str:
-    inner = getattr(function, "func", function)  # of functools.partial
-    named = inner if hasattr(inner, "__qualname__") else type(inner)
-    return f"{named.__module__}.{named.__qualname__}"

@@ -114,7 +114,7 @@ class KerasModel:
         self.told: dict[str, Any] = {
             "model": name,
             **told,
-            "layers": list(self.layers),
+            "layers": list(asked.layers) or None,
             "pool": asked.pool,
             "preprocessing": wanted.to_json(),
             "libraries": _versions(keras),

@@ -9,6 +9,7 @@ the number of threads and on the device; on nothing else.
 
 from __future__ import annotations
 
+import importlib
 import math
 import re
 from dataclasses import dataclass, field
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from celeiro.features.models.preprocessing import Preprocessing
     from celeiro.reading.dataset import Dataset
 
-__all__ = ["Network", "Parts", "Tap", "torch_device"]
+__all__ = ["Network", "Parts", "Tap", "library", "torch_device"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ class Network:
         self.told: dict[str, Any] = {
             "model": name,
             **{k: v for k, v in parts.told.items() if k != "libraries"},
-            "layers": list(self.layers),
+            "layers": list(layers) or None,
             "pool": pool,
             "preprocessing": parts.preprocessing.to_json(),
             "libraries": {"torch": torch.__version__, **parts.told.get("libraries", {})},
@@ -137,7 +138,7 @@ class Network:
         modules = dict(self._module.named_modules())
         taps = []
         for layer in layers:
-            path, key = cast("re.Match[str]", re.fullmatch(r"([^\[]*)(.*)", layer)).groups()
+            path, key = cast("re.Match[str]", re.fullmatch(r"(?s)([^\[]*)(.*)", layer)).groups()
             if path not in modules or (not path and not key):
                 names = [name for name in modules if name]
                 raise OptionError(
@@ -333,12 +334,28 @@ def torch_device(device: str | None) -> Any:
     return wanted
 
 
-def need_torch(kind: str) -> None:
-    """Say what to install where PyTorch is not."""
+def library(name: str, install: str) -> Any:
+    """A library of networks of PyTorch's; MissingExtraError or ModelError says what to install."""
     try:
-        import torch  # noqa: F401
+        import torch
     except ModuleNotFoundError as error:
         raise MissingExtraError(
-            f"models of {kind} need PyTorch, which is not installed ({error}). "
+            f"models of {name} need PyTorch, which is not installed ({error}). "
             "Type: pip install 'celeiro[torch]'"
+        ) from error
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"models of {name} need {error.name}, which is not installed ({error}). "
+            f"Type: pip install {install}"
+        ) from error
+    except (AttributeError, ImportError, OSError, RuntimeError) as error:
+        # Such as: operator torchvision::nms does not exist. timm loads torchvision as well.
+        build = torch.__version__.partition("+")[2]  # such as cpu
+        index = f" --index-url https://download.pytorch.org/whl/{build}" if build else ""
+        raise ModelError(
+            f"{name} cannot be loaded beside PyTorch {torch.__version__} ({error}): the "
+            "torchvision that is here was made for another one. Install both from one index: "
+            f"pip install --force-reinstall torch torchvision{index}"
         ) from error

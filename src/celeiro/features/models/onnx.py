@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from celeiro.errors import MissingExtraError, ModelError, OptionError
+from celeiro.features.models.external import files_beside
 from celeiro.features.models.outputs import FEATURES, checked, near, pooled
 from celeiro.features.models.preprocessing import (
     IMAGENET_MEAN,
@@ -31,11 +32,14 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-_TYPES = {
-    "tensor(float)": np.float32,
-    "tensor(float16)": np.float16,
-    "tensor(double)": np.float64,
-    "tensor(uint8)": np.uint8,
+# Whole numbers are pixels of 0-255; int8 is not here, for nothing says what it takes for black.
+_TYPES: dict[str, np.dtype[Any]] = {
+    "tensor(float)": np.dtype(np.float32),
+    "tensor(double)": np.dtype(np.float64),
+    **{
+        f"tensor({name})": np.dtype(name)
+        for name in "float16 uint8 uint16 int16 uint32 int32 uint64 int64".split()
+    },
 }
 
 # What a side is where the file leaves it open.
@@ -55,6 +59,7 @@ class OnnxModel:
         self._pool = asked.pool
         self.device, providers = _providers(runtime, asked.device)
         threads = asked.threads or available_cores()
+        beside = files_beside(path)
         self._session: Any = _session(runtime, path, providers, threads)
         self._input = self._only_input()
         self._chw, wanted = self._wanted(asked)
@@ -69,14 +74,14 @@ class OnnxModel:
         self.layers: tuple[str, ...] = asked.layers or (FEATURES,)
         self.told: dict[str, Any] = {
             "model": self.name,
-            "weights": _digests(path),
-            "layers": list(self.layers),
+            "weights": _digests(path, beside),
+            "layers": list(asked.layers) or None,
             "outputs": self._names,
             "pool": asked.pool,
             "preprocessing": self._preprocessing.to_json(),
             "libraries": {"onnxruntime": runtime.__version__},
             "device": self.device.partition(":")[0],
-            "precision": np.dtype(self._type).name,
+            "precision": self._type.name,
             "threads": threads,
         }
 
@@ -119,8 +124,8 @@ class OnnxModel:
             told = ", ".join(f"{i.name!r} {i.type} {i.shape}" for i in inputs)
             raise ModelError(
                 f"{self.name} takes {told or 'nothing'}: wanted one input of four axes, (B, C, H, "
-                "W) or (B, H, W, C), of floats or uint8. Call it in a function of your own, and "
-                "give that as the model."
+                "W) or (B, H, W, C), of floats, or of pixels of 0-255 as uint8 has them. Call it "
+                "in a function of your own, and give that as the model."
             )
         self._type = _TYPES[inputs[0].type]
         return inputs[0]
@@ -140,7 +145,13 @@ class OnnxModel:
                 f"size {size!r}: {self.name} takes {fixed[0]}x{fixed[1]} alone. Leave size out."
             )
         color = {3: "RGB", 1: "GRAY"}.get(channels, "")
-        normal = channels == 3 and self._type != np.uint8
+        whole = self._type.kind in "ui"
+        if whole and asked.wishes.mean is not None:
+            raise OptionError(
+                f"mean={asked.wishes.mean!r}, std={asked.wishes.std!r}: {self.name} takes pixels "
+                f"of {self._type}, which it brings to its own scale. Leave both out."
+            )
+        normal = channels == 3 and not whole
         height, width = wanted
         # As ImageNet is looked at: the middle seven eighths.
         margin: Any = height * 8 // 7 if height == width else (height * 8 // 7, width * 8 // 7)
@@ -150,7 +161,7 @@ class OnnxModel:
             "bilinear",
             IMAGENET_MEAN if normal else (),
             IMAGENET_STD if normal else (),
-            255.0 if self._type == np.uint8 else 1.0,
+            255.0 if whole else 1.0,
             color,
             channels,
         )
@@ -231,9 +242,8 @@ def _session(runtime: Any, path: Path, providers: list[Any], threads: int) -> An
         raise ModelError(f"{path}: no ONNX file that onnxruntime can load ({error}).") from error
 
 
-def _digests(path: Path) -> dict[str, Any]:
-    """Of the file, and of the data beside it that large models keep outside."""
-    beside = [path.with_name(path.name + end) for end in (".data", "_data")]
+def _digests(path: Path, beside: Sequence[Path]) -> dict[str, Any]:
+    """Of the file, and of those that hold tensors of its."""
     told: dict[str, Any] = {"file": path.name, "sha256": file_digest(path)}
-    outside = {p.name: file_digest(p) for p in beside if p.is_file()}
+    outside = {p.relative_to(path.parent).as_posix(): file_digest(p) for p in beside}
     return told | ({"data": outside} if outside else {})

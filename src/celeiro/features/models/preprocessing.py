@@ -38,7 +38,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 """As `IMAGENET_MEAN`."""
 
 # What celeiro's Resize filters by, under the names that timm, torchvision and Pillow use.
-_FILTERS = ("bilinear", "bicubic")
+FILTERS = ("bilinear", "bicubic")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +66,9 @@ class Wishes:
             )
         if self.color not in (None, "RGB", "BGR", "GRAY"):
             raise OptionError(f"color {self.color!r}: wanted 'RGB', 'BGR', 'GRAY' or None.")
-        if self.interpolation not in (None, *_FILTERS):
+        if self.interpolation not in (None, *FILTERS):
             raise OptionError(
-                f"interpolation {self.interpolation!r}: wanted one of {', '.join(_FILTERS)}."
+                f"interpolation {self.interpolation!r}: wanted one of {', '.join(FILTERS)}."
             )
 
 
@@ -95,19 +95,22 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         """Fall back on a filter that is there."""
-        if self.interpolation not in _FILTERS:
+        if self.interpolation not in FILTERS:
             _logger.warning(
                 "the model was trained on pictures resized by the filter %r, which celeiro does "
                 "not have: they are resized by %r",
                 self.interpolation,
-                _FILTERS[0],
+                FILTERS[0],
             )
-            object.__setattr__(self, "interpolation", _FILTERS[0])
+            object.__setattr__(self, "interpolation", FILTERS[0])
 
     def fitting(
         self, images: Any, dtype: npt.DTypeLike, model: str, *, chw: bool
     ) -> npt.NDArray[Any]:
-        """A batch as the model takes it, C-contiguous; ModelError for another shape."""
+        """A batch as the model takes it, C-contiguous; ModelError for another shape.
+
+        Of whole numbers a model takes pixels, 0-255: what is between two goes to the nearer one.
+        """
         images, axis = np.asarray(images), 1 if chw else 3
         if images.ndim == 3 and self.channels == 1:
             images = np.expand_dims(images, axis)
@@ -117,6 +120,8 @@ class Preprocessing:
                 f"{model} is given a batch of shape {images.shape}, wanted ({order}) of "
                 f"{self.channels} channels: use its own transforms, or some that end alike."
             )
+        if images.dtype.kind == "f" and np.dtype(dtype).kind in "ui":
+            images = np.clip(np.rint(images), 0, 255)
         return np.ascontiguousarray(images, dtype)
 
     def but(self, wishes: Wishes) -> Preprocessing:

@@ -7,8 +7,8 @@ import math
 import sys
 from typing import TYPE_CHECKING, Any
 
-from celeiro.errors import MissingExtraError, ModelError, OptionError
-from celeiro.features.models.network import Network, Parts, need_torch
+from celeiro.errors import ModelError, OptionError
+from celeiro.features.models.network import Network, Parts, library
 from celeiro.features.models.outputs import near
 from celeiro.features.models.preprocessing import Preprocessing
 from celeiro.features.models.renames import for_timm
@@ -26,7 +26,7 @@ _logger = logging.getLogger(__name__)
 
 def open_timm(name: str, asked: Asked) -> Model:
     """Build it: without its classifier, unless layers are named."""
-    timm = _timm()
+    timm = library("timm", "'celeiro[timm]'")
     weights = Weights(asked.weights)
     config = _config(timm, name)
     module = _built(timm, name, config, weights, asked)
@@ -56,18 +56,6 @@ def open_timm(name: str, asked: Asked) -> Model:
         device=asked.device,
         threads=asked.threads,
     )
-
-
-def _timm() -> Any:
-    need_torch("timm")
-    try:
-        import timm
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            f"models of timm need timm, which is not installed ({error}). "
-            "Type: pip install 'celeiro[timm]'"
-        ) from error
-    return timm
 
 
 def _config(timm: Any, name: str) -> Any:

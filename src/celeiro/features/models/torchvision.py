@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
-from celeiro.errors import MissingExtraError, ModelError, OptionError
-from celeiro.features.models.network import Network, Parts, Tap, need_torch
+from celeiro.errors import ModelError, OptionError
+from celeiro.features.models.network import Network, Parts, Tap, library
 from celeiro.features.models.outputs import near
 from celeiro.features.models.preprocessing import (
     IMAGENET_MEAN,
@@ -39,7 +39,7 @@ _UNPOOLED = (
 
 def open_torchvision(name: str, asked: Asked) -> Model:
     """Build it: without its classifier, unless layers are named."""
-    torchvision = _torchvision()
+    torchvision = library("torchvision", "torchvision")
     name, _, tag = name.partition(".")
     chosen = _weights(torchvision, name, tag)
     weights = Weights(asked.weights)
@@ -67,23 +67,6 @@ def open_torchvision(name: str, asked: Asked) -> Model:
     return Network(
         full, parts, layers=asked.layers, pool=pool, device=asked.device, threads=asked.threads
     )
-
-
-def _torchvision() -> Any:
-    need_torch("torchvision")
-    try:
-        import torchvision
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            f"models of torchvision need torchvision, which is not installed ({error}). "
-            "Type: pip install torchvision"
-        ) from error
-    except RuntimeError as error:
-        raise ModelError(
-            f"torchvision cannot be loaded beside this PyTorch ({error}). Install the build of it "
-            "that was made for this PyTorch."
-        ) from error
-    return torchvision
 
 
 def _weights(torchvision: Any, name: str, tag: str) -> Any:

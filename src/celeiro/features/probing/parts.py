@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from celeiro.errors import OptionError
+from celeiro.features.classes import class_name, class_numbers
+from celeiro.reading.splits import places_in
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from celeiro.reading.dataset import Dataset
 
 _TEST_SHARE = 0.25
+# Of a class that is divided: one to test on, and three, which is as many as there are folds.
+_LEAST = 4
 _TRAIN, _VAL, _TEST = "train", "val", "test"
 
 
@@ -64,7 +68,12 @@ def parts_of(ds: Dataset, *, train: str | None, test: str | None, seed: int) -> 
         There are no labels that a probe can learn, a split is not there or empty, or classes have
         too few samples.
     """
-    labels = _labels(ds)
+    labels = class_numbers(ds, "a probe learns them")
+    if not len(labels):
+        raise OptionError(
+            f"{ds.path}: it has no samples; wanted some to learn from and to test on. Give a file "
+            "of features, such as `celeiro features` makes."
+        )
     if ds.splits:
         drawn = _by_splits(ds, train, test)
     elif train or test:
@@ -81,19 +90,24 @@ def parts_of(ds: Dataset, *, train: str | None, test: str | None, seed: int) -> 
     for role, (name, rows) in drawn.items():
         _check_known(ds, labels[rows], classes, name, drawn[_TRAIN][0])
         made[role] = Part(name, rows, np.searchsorted(classes, labels[rows]))
-    if len(classes) < 2:
-        raise OptionError(
-            f"{ds.path}: {drawn[_TRAIN][0]}: all {len(learned):,} samples are of one class, "
-            f"{names[0]!r}; wanted at least two to tell apart."
-        )
+    _check_several(ds, drawn[_TRAIN][0], len(learned), names)
     notes = _notes(made[_TEST], names)
     return Parts(made[_TRAIN], made[_TEST], made.get(_VAL), classes, names, notes)
 
 
 def name_of(ds: Dataset, number: int) -> str:
     """The name of a class, or its number."""
-    known = 0 <= number < len(ds.label_names)
-    return ds.label_names[number] if known else str(number)
+    return class_name(ds.label_names, number) or str(number)
+
+
+def _check_several(ds: Dataset, name: str, count: int, names: tuple[str, ...]) -> None:
+    """Refuse samples of one class."""
+    if len(names) < 2:
+        found = f"all {count:,} samples are" if count > 1 else "its one sample is"
+        raise OptionError(
+            f"{ds.path}: {name}: {found} of one class, {names[0]!r}; wanted at least two classes "
+            "to tell apart. Add samples of another, or name other labels with labels=."
+        )
 
 
 def check_enough(ds: Dataset, part: Part, names: tuple[str, ...], least: int, why: str) -> None:
@@ -107,30 +121,6 @@ def check_enough(ds: Dataset, part: Part, names: tuple[str, ...], least: int, wh
             f"{ds.path}: {part.name}: too few samples of {shown}{more}; {why} takes at least "
             f"{least:,} of each class. Leave those classes out with ds.select, or add samples."
         )
-
-
-def _labels(ds: Dataset) -> npt.NDArray[np.int64]:
-    """One class number a sample."""
-    found = ds.labels
-    if found is None:
-        raise OptionError(
-            f"{ds.path}: it has no labels, and a probe learns them. Name their data set with "
-            "labels=, or give them: celeiro.open(path, labels=numbers)."
-        )
-    if found.ndim != 1:
-        raise OptionError(
-            f"{ds.path}: its labels are {found.dtype} {found.shape}, several a sample; wanted one "
-            "class number each. Give a column of them: celeiro.open(path, labels=column)."
-        )
-    if found.dtype.kind not in "bui":
-        raise OptionError(
-            f"{ds.path}: its labels are {found.dtype}, such as {found[:1].tolist()}; wanted whole "
-            "numbers, one class each. If they are classes, say so: "
-            "celeiro.open(path, labels=labels.astype(int))."
-        )
-    if not len(found):
-        raise OptionError(f"{ds.path}: it has no samples; wanted some to learn from.")
-    return found.astype(np.int64)
 
 
 _Drawn = dict[str, tuple[str, "npt.NDArray[np.int64]"]]
@@ -163,9 +153,7 @@ def _split(ds: Dataset, name: str, option: str) -> tuple[str, npt.NDArray[np.int
             f"{ds.path}: it has no split {name!r}, but {', '.join(map(repr, ds.splits))}. Choose "
             f"one with {option}."
         )
-    rows = ds.split(name).rows
-    if ds.is_view:
-        rows = np.flatnonzero(np.isin(ds.rows, rows))
+    rows = places_in(ds, name)
     if not len(rows):
         raise OptionError(
             f"{ds.path}: its split {name!r} has no samples here. Choose another with {option}, or "
@@ -181,8 +169,8 @@ def _stratified(ds: Dataset, labels: npt.NDArray[np.int64], seed: int) -> _Drawn
     classes, codes = np.unique(labels, return_inverse=True)
     names = tuple(name_of(ds, int(number)) for number in classes)
     every = Part("the whole file", np.arange(len(labels)), codes)
-    if len(classes) > 1:
-        check_enough(ds, every, names, 4, "a quarter for testing")
+    _check_several(ds, every.name, len(labels), names)
+    check_enough(ds, every, names, _LEAST, "a quarter to test on")
     train, test = train_test_split(
         every.rows, test_size=_TEST_SHARE, stratify=labels, random_state=seed
     )

@@ -4,7 +4,7 @@
  *                                                                        │ strips of Y, Cb, Cr
  *                                     rows of RGB <─ colours spread <────┘ of three rows of MCUs
  *
- * Huffman codes are the larger half of decoding. One look into a table of 11 bits tells up to two
+ * Huffman codes are the larger half of decoding. One look into a table of 10 bits tells up to two
  * coefficients, and nothing is looked for in between: no stuffed zeros, no markers. Of a crop, what
  * is above, below or beside it is parsed at most, and never transformed.
  *
@@ -57,7 +57,7 @@ typedef struct {
 
 /* ---- Huffman codes ---- */
 
-#define BITS 11 /* of a look; more do not fit into the processor's first cache */
+#define BITS 10 /* of a look: with more, tables leave the processor's first cache for nothing */
 #define LOOKS (1 << BITS)
 #define END 127 /* the skip of an end of block, behind which no place is one of 64 */
 
@@ -196,24 +196,30 @@ typedef struct {
     int symbol, value;
 } Symbol;
 
+/* A code that is longer than a look: its length << 16 | its symbol, or -1. */
+static __attribute__((noinline)) FAST int searched(const Table *table, uint64_t bits)
+{
+    int code = (int)(bits >> 48), length = BITS + 1;
+    while (length <= 16 && code >= table->beyond[length])
+        length++;
+    int at = length > 16 ? -1 : (code >> (16 - length)) + table->shift[length];
+    return at < 0 || at >= table->total ? -1 : length << 16 | table->symbols[at];
+}
+
 /* A symbol of which a look told no value; a symbol of -1 where there is none. */
-static __attribute__((noinline)) FAST Symbol longer(const Table *table, Reader *reader,
-                                                    uint32_t look, int ac)
+FAST INLINE Symbol longer(const Table *table, Reader *reader, uint32_t look, const int ac)
 {
     refill(reader);
     int length = look >> 8 & 255, symbol = look >> 16;
-    if (!look) {
-        int code = (int)(reader->bits >> 48);
-        for (length = BITS + 1; length <= 16 && code >= table->beyond[length]; length++) {}
-        int at = length > 16 ? -1 : (code >> (16 - length)) + table->shift[length];
-        if (at < 0 || at >= table->total)
+    if (UNLIKELY(!look)) {
+        int found = searched(table, reader->bits);
+        if (found < 0)
             return (Symbol){-1, 0};
-        symbol = table->symbols[at];
+        length = found >> 16, symbol = found & 0xFFFF;
     }
-    int size = ac ? symbol & 15 : symbol, value = 0;
+    int size = ac ? symbol & 15 : symbol;
     reader->bits <<= length;
-    if (size)
-        value = signed_value((int)(reader->bits >> (64 - size)), size);
+    int value = size ? signed_value((int)(reader->bits >> (64 - size)), size) : 0;
     reader->bits <<= size;
     reader->count -= length + size;
     refill(reader);
@@ -246,22 +252,26 @@ FAST INLINE int parse(Reader *reader, const Table *restrict dc, const Table *res
             _mm256_store_si256((__m256i *)block + i, zeros);
         block[0] = (int16_t)*level;
     }
-    Reader here = *reader;
+    /* Apart from `reader`, whose address others know, so that they stay in registers. */
+    uint64_t bits = reader->bits, pair;
+    int count = reader->count;
+    const uint8_t *next = reader->next;
     unsigned at = 1;
-    uint64_t pair;
 #define LOOK                                                                                       \
-    pair = ac->pairs[here.bits >> (64 - BITS)];                                                    \
+    pair = ac->pairs[bits >> (64 - BITS)];                                                         \
     if (UNLIKELY(!(pair & 255))) {                                                                 \
-        Symbol found = longer(ac, &here, (uint32_t)pair, 1);                                       \
+        *reader = (Reader){bits, count, next};                                                     \
+        Symbol found = longer(ac, reader, (uint32_t)pair, 1);                                      \
         if (found.symbol < 0)                                                                      \
             return -1;                                                                             \
+        bits = reader->bits, count = reader->count, next = reader->next;                           \
         at += (unsigned)skip_of(found.symbol);                                                     \
         if (keep)                                                                                  \
             block[PLACES[at]] = (int16_t)found.value;                                              \
         at++;                                                                                      \
     } else {                                                                                       \
-        here.bits <<= pair & 63;                                                                   \
-        here.count -= (int)(pair & 63);                                                            \
+        bits <<= pair & 63;                                                                        \
+        count -= (int)(pair & 63);                                                                 \
         if (keep) {                                                                                \
             block[PLACES[at + (pair >> 8 & 15)]] = (int16_t)(pair >> 32);                          \
             block[PLACES[at + (pair >> 16 & 255)]] = (int16_t)(pair >> 48);                        \
@@ -270,22 +280,26 @@ FAST INLINE int parse(Reader *reader, const Table *restrict dc, const Table *res
     }                                                                                              \
     if (at > 63)                                                                                   \
         break;
-    for (;;) { /* four looks take 44 of 56 bits; a longer one fills up by itself */
-        refill(&here);
+    for (;;) { /* four looks take 40 of 56 bits; a longer one fills up by itself */
+        uint64_t word;
+        memcpy(&word, next, 8);
+        bits |= __builtin_bswap64(word) >> count;
+        next += (63 - count) >> 3;
+        count |= 56;
         LOOK LOOK LOOK LOOK
     }
 #undef LOOK
+    *reader = (Reader){bits, count, next};
     if (UNLIKELY(at != 64 && (at <= 128 || at > 191))) {
         /* Either the first of two was the block's last, or all is wrong. */
         if (!(pair & 255) || at - (pair >> 24 & 255) + (pair >> 8 & 15) != 63)
             return -1;
-        int64_t back = bits_read(&here, start) - (int)(pair & 63) + (int)(pair >> 12 & 15);
-        here = (Reader){0, 0, start + (back >> 3)};
-        refill(&here);
-        here.bits <<= back & 7;
-        here.count -= (int)(back & 7);
+        int64_t back = bits_read(reader, start) - (int)(pair & 63) + (int)(pair >> 12 & 15);
+        *reader = (Reader){0, 0, start + (back >> 3)};
+        refill(reader);
+        reader->bits <<= back & 7;
+        reader->count -= (int)(back & 7);
     }
-    *reader = here;
     return at != 129;
 }
 
@@ -646,8 +660,21 @@ static int header_of(const Job *job, Tables *tables, Header *header)
 #define SPARE 64 /* columns that may be written to and read behind a row */
 #define BEHIND 4096 /* bytes behind a scan: more than the 1,300 that an MCU can take */
 
+#define MOST_BLOCKS 6 /* of an MCU, with the samplings that are done here */
+
+/* Of a block of each MCU. */
+typedef struct {
+    int component;
+    const Table *dc, *ac;
+    const uint16_t *quant;
+    int64_t step;   /* bytes from MCU to MCU */
+    int64_t offset; /* bytes from the MCU's first sample of this component */
+} Place;
+
 typedef struct {
     Header is;
+    Place places[MOST_BLOCKS];
+    int count; /* of blocks */
     const Job *job;
     Tables *tables;
     uint8_t *plane[3];
@@ -669,12 +696,21 @@ static int lay(Picture *picture, uint8_t *room, int64_t size)
     const int64_t wide = mcus * 8 * is->across + SPARE;
     uint8_t *at = room + (-(uintptr_t)room & 63), *end = room + size;
     picture->blocks = (int16_t *)at;
-    at += 6 * SPACE * sizeof(int16_t);
+    at += MOST_BLOCKS * SPACE * sizeof(int16_t);
     for (int c = 0; c < is->components; c++) {
         picture->rows[c] = c ? 8 : 8 * is->down;
         picture->stride[c] = (mcus * 8 * (c ? 1 : is->across) + SPARE);
         picture->plane[c] = at;
         at += STRIPS * picture->rows[c] * picture->stride[c];
+        for (int i = 0; i < (c ? 1 : is->across * is->down); i++)
+            picture->places[picture->count++] = (Place){
+                .component = c,
+                .dc = &picture->tables->of[0][is->dc[c]],
+                .ac = &picture->tables->of[1][is->ac[c]],
+                .quant = picture->tables->quant[is->quant[c]],
+                .step = 8 * (c ? 1 : is->across),
+                .offset = i / is->across * 8 * picture->stride[c] + i % is->across * 8,
+            };
     }
     picture->colours[0] = at;
     picture->colours[1] = at += wide;
@@ -709,26 +745,22 @@ static int unstuff(Picture *picture, const uint8_t *from)
     return DAMAGED;
 }
 
-/* One MCU: its coefficients, and where it is `kept` its samples too. */
-FAST INLINE int mcu(Picture *picture, Reader *reader, int64_t row, int64_t column, const int keep)
+/* One MCU: its coefficients, and where it is `kept` its samples too. `base` is where each component's
+ * row of MCUs begins. */
+FAST INLINE int mcu(Picture *picture, Reader *reader, uint8_t *const base[3], int64_t column,
+                    const int keep)
 {
-    const Header *is = &picture->is;
-    Block found[6];
-    int count = 0;
-    for (int c = 0; c < is->components; c++) {
-        const Table *dc = &picture->tables->of[0][is->dc[c]];
-        const Table *ac = &picture->tables->of[1][is->ac[c]];
-        const int across = c ? 1 : is->across, down = c ? 1 : is->down;
-        const int64_t stride = picture->stride[c];
-        uint8_t *out = row_of(picture, c, row * 8 * down) + column * 8 * across;
-        for (int i = 0; i < across * down; i++, count++) {
-            int16_t *block = picture->blocks + SPACE * count;
-            int more = parse(reader, dc, ac, &picture->level[c], block, picture->data, keep);
-            if (UNLIKELY(more < 0))
-                return DAMAGED;
-            uint8_t *place = out + i / across * 8 * stride + i % across * 8;
-            found[count] = (Block){block, picture->tables->quant[is->quant[c]], place, stride, more};
-        }
+    Block found[MOST_BLOCKS];
+    const int count = picture->count;
+    for (int i = 0; i < count; i++) {
+        const Place *place = picture->places + i;
+        const int c = place->component;
+        int16_t *block = picture->blocks + SPACE * i;
+        int more = parse(reader, place->dc, place->ac, &picture->level[c], block, picture->data, keep);
+        if (UNLIKELY(more < 0))
+            return DAMAGED;
+        uint8_t *out = base[c] + column * place->step + place->offset;
+        found[i] = (Block){block, place->quant, out, picture->stride[c], more};
     }
     for (int i = 0; keep && i < count; i += 2) {
         const Block *a = found + i, *b = i + 1 < count ? a + 1 : a;
@@ -808,6 +840,9 @@ FAST static int decode(const Job *job, Tables *tables, uint8_t *room, int64_t si
     Reader reader = {0, 0, picture.data};
     int64_t shown = job->top, left = is->restart;
     for (int64_t row = 0, number = 0; row < last; row++) {
+        uint8_t *base[3] = {0};
+        for (int c = 0; c < is->components; c++)
+            base[c] = row_of(&picture, c, row * picture.rows[c]);
         for (int64_t column = 0; column < across; column++, left--) {
             if (is->restart && !left) {
                 if (restart(&picture, &reader, number++ & 7))
@@ -817,8 +852,8 @@ FAST static int decode(const Job *job, Tables *tables, uint8_t *room, int64_t si
             if (UNLIKELY(reader.next > picture.stop + 8))
                 return DAMAGED;
             why = row >= first && column >= begin && column < end
-                      ? mcu(&picture, &reader, row, column, 1)
-                      : mcu(&picture, &reader, row, column, 0);
+                      ? mcu(&picture, &reader, base, column, 1)
+                      : mcu(&picture, &reader, base, column, 0);
             if (UNLIKELY(why))
                 return why;
         }
