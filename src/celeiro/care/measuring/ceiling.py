@@ -305,7 +305,7 @@ def _widen(data: bytes, room: Any) -> object:
 
 
 def _jpeg_decoder() -> str:
-    return "libjpeg-turbo" if baseline.compiled() is None else "celeiro's JPEG decoder"
+    return "libjpeg-turbo" if baseline.compiled() is None else "celeiro's own"
 
 
 def _by_us(data: bytes, color: str) -> bool:
