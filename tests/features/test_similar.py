@@ -228,6 +228,27 @@ def test_blocks_and_tiles_change_nothing(tmp_path, monkeypatch):
     assert [e.sample for e in again.found] == [e.sample for e in judged.found]
 
 
+@pytest.mark.parametrize("exact", [True, False])
+def test_whether_rows_stay_in_memory_changes_nothing(tmp_path, monkeypatch, exact):
+    rows, labels = clusters(400, 50)
+    path = written(tmp_path / "f.h5", rows, labels=labels)
+    held, judged = duplicates(path, 0.9, exact=exact), suspects(path, 5, exact=exact)
+    monkeypatch.setattr("celeiro.features.likeness.directions._HELD", 1 << 40)
+    assert duplicates(path, 0.9, exact=exact).groups == held.groups
+    assert suspects(path, 5, exact=exact).found == judged.found
+
+
+def test_rows_that_fit_are_read_from_the_file_once(tmp_path, monkeypatch):
+    rows, labels = clusters(400, 50)
+    path = written(tmp_path / "f.h5", rows, labels=labels)
+
+    def read(*_: object) -> None:
+        raise AssertionError("read again")
+
+    monkeypatch.setattr("celeiro.features.vectors.Vectors.read", read)
+    assert suspects(path, 5, exact=False).samples == 400
+
+
 def test_all_alike_is_one_group_and_takes_no_memory_of_pairs(tmp_path):
     rows = 1 + np.random.default_rng(0).normal(0, 0.01, (3000, 8)).astype(np.float32)
     path = written(tmp_path / "f.h5", rows)

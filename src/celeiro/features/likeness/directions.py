@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     Step = Callable[[int, int], None]
     """Told how many of how many rows are done."""
 
+# Part of the memory that all rows may take, to stay there.
+_HELD = 4
 _DIGEST = 16  # bytes: nobody finds two rows of the same digest
 
 
@@ -48,6 +50,7 @@ class Directions:
         """Type of the values as they are given."""
         self.path = ds.path
         """The file, for messages."""
+        self._held: npt.NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         """Count the rows."""
@@ -55,19 +58,32 @@ class Directions:
 
     def read(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Some rows; SampleError where one is not finite."""
+        if self._held is not None:
+            return self._held[rows]
         return unit(self._vectors.read(rows))
 
     def blocks(
         self, rows: npt.NDArray[np.int64], per: int
     ) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
         """Position among `rows`, and at most `per` rows from there; one block is read ahead."""
+        if self._held is not None:
+            for at in range(0, len(rows), per):
+                yield at, self._held[rows[at : at + per]]
+            return
         for at, block in self._vectors.blocks(rows, per):
             floats = self._vectors.checked(block, rows[at:])
             # What is float32 already came in memory of the dataset's own making, or of a layer's.
             yield at, unit(floats.copy() if floats is block else floats)
 
     def survey(self, *, memory: int, digests: bool, step: Step) -> Survey:
-        """Look at every row once: whether all are finite, which are zeros, which are the same."""
+        """Look at every row once: whether all are finite, which are zeros, which are the same.
+
+        Rows that take a quarter of the memory at most stay there: a search asks for them in any
+        order, and to find small ones in a file takes longer than to compare them.
+        """
+        held = None
+        if len(self) * self.dim * 4 <= memory // _HELD:
+            held = np.empty((len(self), self.dim), np.float32)
         every = np.arange(len(self))
         zero = np.zeros(len(self), bool)
         found = np.empty((len(self), _DIGEST), np.uint8) if digests else None
@@ -77,7 +93,11 @@ class Directions:
             zero[at : at + len(block)] = ~floats.any(axis=1)
             if found is not None:
                 _digest(block, found[at : at + len(block)])
+            if held is not None:
+                held[at : at + len(block)] = floats
+                unit(held[at : at + len(block)])
             step(at + len(block), len(self))
+        self._held = held
         return Survey(zero, found)
 
 
