@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import numpy.typing as npt
+
+# A shell that runs the tests in the background has them ignore Ctrl-C, and with them every program
+# that a test starts and stops so.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No deadline and no health check on speed: the machines are shared and noisy.
 settings.register_profile("dev", deadline=None, suppress_health_check=[HealthCheck.too_slow])
