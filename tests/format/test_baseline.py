@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -229,3 +231,40 @@ def test_a_processor_that_cannot_is_told_apart(monkeypatch: pytest.MonkeyPatch) 
         assert baseline.compiled() is None
     finally:
         baseline.compiled.cache_clear()
+
+
+def test_without_a_kernel_celeiro_is_imported_and_decodes() -> None:
+    program = """
+import sys
+from celeiro import library
+library.opened = lambda *given, **options: None
+import numpy as np
+from celeiro.format import baseline, pictures
+assert not baseline.decode(b"x", np.empty((16, 16, 3), np.uint8))
+assert pictures.decode(sys.stdin.buffer.read()).shape == (40, 40, 3)
+"""
+    data = jpeg(picture(40, 40, 3, "smooth", 0))
+    subprocess.run([sys.executable, "-c", program], input=data, check=True)
+
+
+@needs_kernel
+@pytest.mark.parametrize("side", [65_500, 65_501])
+def test_sides_are_libjpegs(side: int) -> None:
+    flat = np.zeros((16, side, 3), np.uint8)
+    data = bytearray(jpeg(flat[:, :65_500]))
+    at = data.index(b"\xff\xc0") + 7
+    data[at : at + 2] = side.to_bytes(2, "big")
+    assert baseline.decode(bytes(data), flat) == (side == 65_500)
+
+
+@needs_kernel
+def test_a_code_of_ones_alone_is_none_as_libjpeg_has_it() -> None:
+    data = bytearray(jpeg(picture(40, 40, 3, "flat", 0)))
+    codes = data.index(b"\xff\xc4") + 5
+    symbols = data[codes + 16 : codes + 18]
+    length = int.from_bytes(data[codes - 3 : codes - 1], "big")
+    table = bytes([2, *[0] * 15]) + bytes(symbols)
+    data[codes - 3 : codes - 3 + length] = (3 + len(table)).to_bytes(2, "big") + b"\0" + table
+    with pytest.raises(ValueError, match="Huffman"):
+        by_libjpeg(bytes(data))
+    assert not baseline.decode(bytes(data), np.empty((40, 40, 3), np.uint8))

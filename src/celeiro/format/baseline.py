@@ -37,7 +37,7 @@ _FIELDS = 12
 # Memory beside the JPEG's own bytes: at most three rows of MCUs, which are no more than 16 rows of
 # luma and twice 8 of colours, and some rows of colours, each for so many bytes a column.
 _A_COLUMN, _AROUND = 110, 32 << 10
-_MOST_SIDE = 65_535
+_MOST_SIDE = 65_500  # libjpeg's
 
 
 @cache
@@ -57,19 +57,22 @@ class _Own(threading.local):
     """What a thread decodes with."""
 
     def __init__(self) -> None:
-        self.tables = np.zeros(compiled().celeiro_baseline_tables(), np.uint8)
+        # Made when it is needed: this runs on import as well, with or without a kernel.
+        self.tables = np.empty(0, np.uint8)
         self.room = np.empty(0, np.uint8)
 
     def run(self, jobs: npt.NDArray[np.int64], width: int, longest: int) -> bool:
         """Do all jobs; whether that is done. Their last column says of each: 0, it is."""
-        needed = _A_COLUMN * (width + 256) + longest + _AROUND
+        kernel, needed = compiled(), _A_COLUMN * (width + 256) + longest + _AROUND
+        if not len(self.tables):
+            self.tables = np.zeros(kernel.celeiro_baseline_tables(), np.uint8)
         if len(self.room) < needed:
             self.room = np.empty(needed + needed // 4, np.uint8)
-        jobs_at, tables, room = (
-            library.POINTER(_address(each)) for each in (jobs, self.tables, self.room)
-        )
-        not_done: int = compiled().celeiro_baseline(
-            library.INT64(len(jobs)), jobs_at, tables, room, library.INT64(len(self.room))
+        # Held here: a signal's handler that decodes too may put others in their place.
+        tables, room = self.tables, self.room
+        places = (library.POINTER(_address(each)) for each in (jobs, tables, room))
+        not_done: int = kernel.celeiro_baseline(
+            library.INT64(len(jobs)), *places, library.INT64(len(room))
         )
         return not not_done
 

@@ -128,7 +128,7 @@ def _by_us(
         return None
     shape = frame.height, frame.width, 1 if color == "GRAY" else 3
     size = math.prod(shape)
-    room = bytearray(size) if buffer is None or len(buffer) < size else buffer
+    room = np.empty(size, np.uint8) if buffer is None or len(buffer) < size else buffer
     pixels = np.frombuffer(room, np.uint8, size).reshape(shape)
     return pixels[: box[2]] if baseline.decode_part(data, pixels, box) else None
 

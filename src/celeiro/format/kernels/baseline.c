@@ -13,8 +13,8 @@
  * its `islow` inverse DCT, its `fancy` upsampling, its tables of colours (ITU-T T.81, JFIF 1.02).
  *
  * A JPEG may say anything. Each byte of the header is looked for before it is looked at; behind the
- * last byte of a scan stand as many zeros as an MCU can take, and before each MCU the place is
- * checked; a coefficient's place is one of 64, or a place that nobody reads.
+ * last byte of a scan there is memory for more than an MCU can take, whatever it holds, and before
+ * each MCU the place is checked; a coefficient's place is one of 64, or one that nobody reads.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -24,11 +24,12 @@
 
 int celeiro_baseline_version(void) { return VERSION; }
 
-#if !defined(__x86_64__) || !defined(__GNUC__)
+/* GCC for Windows keeps vectors where they are not aligned (its bug 54412). */
+#if !defined(__x86_64__) || !defined(__GNUC__) || (defined(_WIN32) && !defined(__clang__))
 
 int celeiro_baseline_able(void) { return 0; }
 int64_t celeiro_baseline_tables(void) { return 0; }
-int celeiro_baseline(int64_t count, int64_t *jobs, void *tables, uint8_t *room, int64_t size)
+int celeiro_baseline(int64_t count, void *jobs, void *tables, uint8_t *room, int64_t size)
 {
     (void)jobs, (void)tables, (void)room, (void)size;
     return (int)count;
@@ -79,7 +80,7 @@ typedef struct {
 
 typedef struct {
     Table of[2][4]; /* DC, AC */
-    uint16_t quant[4][64] __attribute__((aligned(64))); /* row by row */
+    uint16_t quant[4][64] __attribute__((aligned(16))); /* row by row */
 } Tables;
 
 static const uint8_t ZIGZAG[64] = {
@@ -144,7 +145,7 @@ static int make(Table *table, const uint8_t *counts, const uint8_t *symbols, int
     for (int length = 1; length <= 16; length++, code <<= 1) {
         table->shift[length] = at - code;
         for (int n = counts[length - 1]; n; n--, at++, code++) {
-            if (code >= 1 << length)
+            if (code + 1 >= 1 << length) /* of ones alone, which no code is, or of more bits */
                 return DAMAGED;
             int symbol = symbols[at], size = ac ? symbol & 15 : symbol;
             if (size > (ac ? 10 : 11) || (ac && !size && symbol != 0 && symbol != 0xF0))
@@ -240,11 +241,11 @@ FAST INLINE int parse(Reader *reader, const Table *restrict dc, const Table *res
         Symbol found = longer(dc, reader, look, 0);
         if (found.symbol < 0)
             return -1;
-        *level += found.value;
+        *level = (int)((unsigned)*level + (unsigned)found.value);
     } else {
         reader->bits <<= look & 15;
         reader->count -= look & 15;
-        *level += (int16_t)(look >> 16);
+        *level = (int)((unsigned)*level + (unsigned)(int16_t)(look >> 16));
     }
     if (keep) {
         const __m256i zeros = _mm256_setzero_si256();
@@ -622,8 +623,13 @@ static int header_of(const Job *job, Tables *tables, Header *header)
             why = frame(header, sampling, from, at);
         else if (marker == 0xDD && length == 4)
             header->restart = (int)two(from);
-        else if (marker == 0xE0) /* of JFIF, by which colours are what they should be */
-            colours |= length >= 16 && !memcmp(from, "JFIF", 5);
+        else if (marker == 0xE0) { /* of JFIF, by which colours are what they should be */
+            if (length >= 16 && !memcmp(from, "JFIF", 5)) {
+                if (from[5] != 1) /* a release that libjpeg warns of */
+                    return UNUSUAL;
+                colours = 1;
+            }
+        }
         else if (marker == 0xEE && length >= 14 && !memcmp(from, "Adobe", 5) && from[11] == 1)
             colours = 1;
         else if (marker == 0xDA) {
