@@ -3,6 +3,7 @@
     decode(a JPEG, pixels)             True: the very pixels of libjpeg-turbo, in 3/4 of its time
     decode_all(JPEGs, pixels)          many at once, without the GIL, and nothing between two
     decode_part(a JPEG, pixels, part)  of a crop: what is around it is parsed at most
+    decoded(a JPEG, shape, part)       either, into memory of its own or the caller's
 
 False where there is no kernel for this machine, and of what is unusual or damaged: whoever calls
 then asks libjpeg, which decodes it, or says what is wrong. So nothing here needs to be told apart,
@@ -11,6 +12,7 @@ and a JPEG that decodes here is sound: its codes end where its data do.
 
 from __future__ import annotations
 
+import math
 import threading
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
     Bytes = bytes | bytearray | memoryview | npt.NDArray[np.uint8]
 
-__all__ = ["LIBRARY", "compiled", "decode", "decode_all", "decode_part"]
+__all__ = ["LIBRARY", "compiled", "decode", "decode_all", "decode_part", "decoded"]
 
 LIBRARY = library.beside(__file__, "baseline")
 """Where the build hook (hatch_build.py) puts the compiled kernel."""
@@ -109,6 +111,23 @@ def decode_part(
           top, left, bottom, right, 0]], np.int64,
     )  # fmt: skip
     return _own.run(job, width, len(data))
+
+
+def decoded(
+    data: bytes,
+    shape: tuple[int, int, int],
+    part: tuple[int, int, int, int] | None = None,
+    *,
+    buffer: bytearray | memoryview | None = None,
+) -> npt.NDArray[np.uint8] | None:
+    """As `decode` or `decode_part`, into `buffer` where (H, W, C) fits in; None if not."""
+    if compiled() is None:
+        return None
+    size = math.prod(shape)
+    room = np.empty(size, np.uint8) if buffer is None or len(buffer) < size else buffer
+    pixels = np.frombuffer(room, np.uint8, size).reshape(shape)
+    done = decode(data, pixels) if part is None else decode_part(data, pixels, part)
+    return pixels if done else None
 
 
 def decode_all(

@@ -13,16 +13,15 @@ JPEGs, whose one scan goes from top to bottom.
 
 from __future__ import annotations
 
-import math
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
 import simplejpeg
 
 from celeiro.format import baseline
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
 
     from celeiro.format.pictures import Color
@@ -87,9 +86,11 @@ def decode_part(
     """
     at, block, height, width, _ = frame
     rows = box[2]
-    pixels = _by_us(data, frame, box, color, buffer) if factor == 1 else None
-    if pixels is not None:
-        return pixels
+    if factor == 1 and color != "BGR":
+        shape = height, width, 1 if color == "GRAY" else 3
+        pixels = baseline.decoded(data, shape, box, buffer=buffer)
+        if pixels is not None:
+            return pixels[:rows]
     cut = -(-(rows + _REACH) // block) * block
     worth = (height - cut) * _WORTH > height
     if not worth and factor == 1 and not fast:
@@ -114,23 +115,6 @@ def decode_part(
     except ValueError:
         return None  # whoever decodes it whole says what is wrong
     return pixels if pixels.shape[:2] == tuple(least.values()) else None
-
-
-def _by_us(
-    data: bytes,
-    frame: Frame,
-    box: tuple[int, int, int, int],
-    color: Color,
-    buffer: memoryview | None,
-) -> npt.NDArray[np.uint8] | None:
-    """The picture down to the box, whose pixels alone are defined; None where we cannot."""
-    if color == "BGR" or baseline.compiled() is None:
-        return None
-    shape = frame.height, frame.width, 1 if color == "GRAY" else 3
-    size = math.prod(shape)
-    room = np.empty(size, np.uint8) if buffer is None or len(buffer) < size else buffer
-    pixels = np.frombuffer(room, np.uint8, size).reshape(shape)
-    return pixels[: box[2]] if baseline.decode_part(data, pixels, box) else None
 
 
 def frame_of(data: bytes) -> Frame | None:

@@ -11,7 +11,6 @@ where OpenCV warns on stderr and guesses.
 from __future__ import annotations
 
 import importlib
-import math
 import os
 import struct
 import zlib
@@ -99,7 +98,10 @@ def _decode_as_stored(
         size = header.height * header.width * (1 if color == "GRAY" else 3)
         fits = buffer is not None and len(buffer) >= size and header.orientation == 1
         room = buffer if fits else None
-        pixels = _by_us(data, header, color, room)
+        pixels = None
+        if color != "BGR" and header.channels == (1 if color == "GRAY" else 3):
+            shape = header.height, header.width, header.channels
+            pixels = baseline.decoded(data, shape, buffer=room)
         return _decode_jpeg(data, color, room) if pixels is None else pixels
     if header.kind == "heic":
         return _decode_heic(data, color)
@@ -213,19 +215,6 @@ def _decode_jpeg(
         return _turbo(data, color, buffer, strict=False)
     except ValueError as error:
         raise PictureError(f"damaged jpeg: {error}") from None
-
-
-def _by_us(
-    data: bytes, header: Header, color: Color, buffer: bytearray | memoryview | None
-) -> npt.NDArray[np.uint8] | None:
-    """By our own decoder, which gives libjpeg's pixels; None of what it leaves to libjpeg."""
-    shape = header.height, header.width, 1 if color == "GRAY" else 3
-    if color == "BGR" or shape[2] != header.channels or baseline.compiled() is None:
-        return None
-    size = math.prod(shape)
-    room = np.empty(size, np.uint8) if buffer is None else np.frombuffer(buffer, np.uint8, size)
-    pixels = room.reshape(shape)
-    return pixels if baseline.decode(data, pixels) else None
 
 
 def _turbo(

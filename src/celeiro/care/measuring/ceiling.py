@@ -308,15 +308,6 @@ def _jpeg_decoder() -> str:
     return "libjpeg-turbo" if baseline.compiled() is None else "celeiro's own"
 
 
-def _by_us(data: bytes, color: str) -> npt.NDArray[np.uint8] | None:
-    """The pixels by the decoder of `baseline`, quicker than libjpeg; None where it cannot."""
-    if baseline.compiled() is None:
-        return None
-    height, width, _, _ = simplejpeg.decode_jpeg_header(data)
-    pixels = np.empty((height, width, 1 if color == "GRAY" else 3), np.uint8)
-    return pixels if baseline.decode(data, pixels) else None
-
-
 def _jpeg(shape: tuple[int, int, int]) -> Callable[[bytes, Any], object]:
     size, color = math.prod(shape), "GRAY" if shape[2] == 1 else "RGB"
 
@@ -357,7 +348,9 @@ def _picture(color: str) -> Callable[[bytes, Any], object]:
 
     def one(data: bytes, _: Any) -> object:
         if data[:2] == b"\xff\xd8":
-            pixels = _by_us(data, color)
+            height, width, _, _ = simplejpeg.decode_jpeg_header(data)
+            shape = height, width, 1 if color == "GRAY" else 3
+            pixels = baseline.decoded(data, shape)
             if pixels is not None:
                 return pixels
             return simplejpeg.decode_jpeg(data, color, fastdct=False, fastupsample=False)

@@ -83,13 +83,7 @@ typedef struct {
     uint16_t quant[4][64] __attribute__((aligned(16))); /* row by row */
 } Tables;
 
-static const uint8_t ZIGZAG[64] = {
-    0,  1,  8,  16, 9,  2,  3,  10, 17, 24, 32, 25, 18, 11, 4,  5,  12, 19, 26, 33, 40, 48,
-    41, 34, 27, 20, 13, 6,  7,  14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23,
-    30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63,
-};
-
-/* Places of a block by their order, and from 64 on the one that nobody reads. */
+/* Places of a block by their order (zigzag), and from 64 on the one that nobody reads. */
 static const uint8_t PLACES[256] = {
     0,  1,  8,  16, 9,  2,  3,  10, 17, 24, 32, 25, 18, 11, 4,  5,  12, 19, 26, 33, 40, 48,
     41, 34, 27, 20, 13, 6,  7,  14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23,
@@ -253,26 +247,22 @@ FAST INLINE int parse(Reader *reader, const Table *restrict dc, const Table *res
             _mm256_store_si256((__m256i *)block + i, zeros);
         block[0] = (int16_t)*level;
     }
-    /* Apart from `reader`, whose address others know, so that they stay in registers. */
-    uint64_t bits = reader->bits, pair;
-    int count = reader->count;
-    const uint8_t *next = reader->next;
+    Reader here = *reader; /* of which nobody else knows, so that it stays in registers */
     unsigned at = 1;
+    uint64_t pair;
 #define LOOK                                                                                       \
-    pair = ac->pairs[bits >> (64 - BITS)];                                                         \
+    pair = ac->pairs[here.bits >> (64 - BITS)];                                                    \
     if (UNLIKELY(!(pair & 255))) {                                                                 \
-        *reader = (Reader){bits, count, next};                                                     \
-        Symbol found = longer(ac, reader, (uint32_t)pair, 1);                                      \
+        Symbol found = longer(ac, &here, (uint32_t)pair, 1);                                       \
         if (found.symbol < 0)                                                                      \
             return -1;                                                                             \
-        bits = reader->bits, count = reader->count, next = reader->next;                           \
         at += (unsigned)skip_of(found.symbol);                                                     \
         if (keep)                                                                                  \
             block[PLACES[at]] = (int16_t)found.value;                                              \
         at++;                                                                                      \
     } else {                                                                                       \
-        bits <<= pair & 63;                                                                        \
-        count -= (int)(pair & 63);                                                                 \
+        here.bits <<= pair & 63;                                                                   \
+        here.count -= (int)(pair & 63);                                                            \
         if (keep) {                                                                                \
             block[PLACES[at + (pair >> 8 & 15)]] = (int16_t)(pair >> 32);                          \
             block[PLACES[at + (pair >> 16 & 255)]] = (int16_t)(pair >> 48);                        \
@@ -282,15 +272,11 @@ FAST INLINE int parse(Reader *reader, const Table *restrict dc, const Table *res
     if (at > 63)                                                                                   \
         break;
     for (;;) { /* four looks take 40 of 56 bits; a longer one fills up by itself */
-        uint64_t word;
-        memcpy(&word, next, 8);
-        bits |= __builtin_bswap64(word) >> count;
-        next += (63 - count) >> 3;
-        count |= 56;
+        refill(&here);
         LOOK LOOK LOOK LOOK
     }
 #undef LOOK
-    *reader = (Reader){bits, count, next};
+    *reader = here;
     if (UNLIKELY(at != 64 && (at <= 128 || at > 191))) {
         /* Either the first of two was the block's last, or all is wrong. */
         if (!(pair & 255) || at - (pair >> 24 & 255) + (pair >> 8 & 15) != 63)
@@ -537,7 +523,7 @@ static int quants(Tables *tables, int have[4], const uint8_t *at, const uint8_t 
         if (*at > 3 || end - at < 65)
             return UNUSUAL;
         for (int i = 0; i < 64; i++)
-            tables->quant[*at][ZIGZAG[i]] = at[1 + i];
+            tables->quant[*at][PLACES[i]] = at[1 + i];
         have[*at] = 1;
     }
     return DONE;
