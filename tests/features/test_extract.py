@@ -228,6 +228,18 @@ def test_any_function_is_a_model(packed: Any, tmp_path: Path) -> None:
         assert told["transform"][1] == "CenterCrop(size=16)"
 
 
+def test_the_model_is_asked_in_the_calling_thread(packed: Any, tmp_path: Path) -> None:
+    """OpenMP keeps threads for each that asks; once they outnumber the cores, none is fast."""
+    asked = set()
+
+    def function(images: Any) -> Any:
+        asked.add(threading.get_ident())
+        return said(images)
+
+    extract_features(packed("jpeg"), Fake(function), tmp_path / "f.h5", batch_size=4)
+    assert asked == {threading.get_ident()}
+
+
 def test_a_network_of_torch_says_the_same_by_itself(packed: Any, tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     torch.manual_seed(0)

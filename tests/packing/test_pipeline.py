@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from celeiro.packing import pipeline
-from celeiro.packing.pipeline import Budget, Stopped, Turns, in_order
+from celeiro.packing.pipeline import Budget, Stopped, Turns, in_order, in_turn
 from celeiro.storage.local import available_cores
 
 if TYPE_CHECKING:
@@ -111,6 +111,77 @@ def test_leaving_early_stops_the_tasks_in_hand_and_begins_no_other(leave: str) -
             found.throw(KeyboardInterrupt)
     assert not threads()
     assert len(begun) <= 4
+
+
+@given(n=st.integers(0, 20))
+@settings(max_examples=10)
+def test_in_turn_works_here_and_takes_elsewhere_in_order(n: int) -> None:
+    here, worked, taken = threading.current_thread(), [], []
+
+    def work(block: int, stop: threading.Event) -> int:
+        assert threading.current_thread() is here
+        worked.append(block)
+        return block * block
+
+    def take(result: int) -> None:
+        assert threading.current_thread() is not here
+        taken.append(result)
+
+    for count, _ in enumerate(in_turn(range(n), work, take), start=1):
+        assert count <= len(taken) <= len(worked) <= count + 1
+    assert taken == [b * b for b in range(n)]
+    assert not threads()
+
+
+def test_in_turn_takes_one_block_beside_the_next_ones_work() -> None:
+    began, ended = threading.Event(), threading.Event()
+
+    def work(block: int, stop: threading.Event) -> int:
+        if block == 1:
+            assert began.wait(30)
+            ended.set()
+        return block
+
+    def take(result: int) -> None:
+        began.set()
+        assert ended.wait(30), "the next block waits for this one"
+
+    assert len(list(in_turn(range(2), work, take))) == 2
+
+
+@pytest.mark.parametrize("worse", [False, True])
+def test_in_turn_tells_first_what_befell_the_earlier_block(worse: bool) -> None:
+    taken = []
+
+    def work(block: int, stop: threading.Event) -> int:
+        if block == 3 and worse:
+            raise ZeroDivisionError
+        return block
+
+    def take(result: int) -> None:
+        if result == 2:
+            raise LookupError
+        taken.append(result)
+
+    with pytest.raises(LookupError):
+        list(in_turn(range(9), work, take))
+    assert taken == [0, 1]
+    assert not threads()
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
+def test_in_turn_takes_what_was_made_before_an_error(error: type[BaseException]) -> None:
+    taken = []
+
+    def work(block: int, stop: threading.Event) -> int:
+        if block == 3:
+            raise error
+        return block
+
+    with pytest.raises(error):
+        list(in_turn(range(9), work, taken.append))
+    assert taken == [0, 1, 2]
+    assert not threads()
 
 
 def test_a_budget_is_never_overdrawn_and_a_large_request_is_granted_alone() -> None:

@@ -204,8 +204,8 @@ def extract_features(
             _check_known(look, target)
         features, job = _prepared(look, dtype=dtype, batch_size=batch_size, workers=how.workers)
         stack.callback(features.close)
-        # One thread alone asks the model; those that read and transform are beside it.
-        alone = replace(how, workers=1, block=batch_size)
+        # This thread alone asks the model; those that read, transform and write are beside it.
+        alone = replace(how, workers=1, block=batch_size, here=True)
         work = Work(target, identity(job), sides=job.sides, overwrite=overwrite, fresh=fresh)
         stack.callback(work.close)
         features.expect(work, job.codec)

@@ -27,7 +27,7 @@ from celeiro.format.codecs import JpegCodec, filter_pipeline
 from celeiro.format.names import printable
 from celeiro.packing import assemble
 from celeiro.packing.outcome import Made, Outcome, Progress, Refused, frame_of, read_record
-from celeiro.packing.pipeline import Stopped, Turns, in_order
+from celeiro.packing.pipeline import Stopped, Turns, in_order, in_turn
 from celeiro.packing.provenance import shaped_by
 from celeiro.packing.publish import write_structure
 from celeiro.packing.recipe import BOXES, MASK, recipe_for
@@ -98,6 +98,8 @@ class How:
     """Called after each block, in the calling thread."""
     block: int = 0
     """Samples that a thread takes at a time, at most; 0: as many as suits the store."""
+    here: bool = False
+    """Whether samples are made in the calling thread, and written by another beside the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,22 +246,28 @@ def _pack(job: Job, work: Work, how: How, progress: Progress) -> None:
     turns = Turns(needed=_holds_the_lock(job))
     recipe = job.recipe or recipe_for(job.plan, job.codec, job.mask, stop=stop)
     maker = _Maker(job.plan, recipe, rows, turns)
-    with one_opencv_thread():
-        results = in_order(
+
+    def take(made: _Block) -> None:
+        tasks, outcomes, row_block = made
+        _commit(job, work, how, progress, tasks, outcomes)
+        rows.give_back(row_block)
+        work.sync_now_and_then()
+
+    def taken() -> Iterator[None]:
+        made = in_order(
             blocks, maker, workers=how.workers, window=window, cost=_bytes_of(job),
             limit=_IN_FLIGHT, stop=stop,
         )  # fmt: skip
-        try:
+        with contextlib.closing(made):
+            yield from map(take, made)
+
+    steps = in_turn(blocks, maker, take, stop=stop) if how.here else taken()
+    with one_opencv_thread(), contextlib.closing(steps):
+        if how.on_progress:
+            how.on_progress(progress)
+        for _ in steps:
             if how.on_progress:
                 how.on_progress(progress)
-            for tasks, outcomes, row_block in results:
-                _commit(job, work, how, progress, tasks, outcomes)
-                rows.give_back(row_block)
-                if how.on_progress:
-                    how.on_progress(progress)
-                work.sync_now_and_then()
-        finally:
-            results.close()
 
 
 def _holds_the_lock(job: Job) -> bool:

@@ -1,10 +1,11 @@
 """Blocks of tasks done by threads, handed back in order, with a bounded number in flight.
 
-    blocks -> [thread] [thread] … -> results, in the order of the blocks
+    in_order    blocks -> [thread] [thread] … -> results, in the order of the blocks
+    in_turn     blocks -> [this thread] -> [one that takes the result, beside the next block]
 
-The invariant: at most `window` blocks are begun and not yet handed back, whatever the speed of
-the threads, so memory does not depend on how many there are. Leaving early (an exception, Ctrl-C,
-`break`) cancels what is not begun and waits only for the tasks in hand.
+The invariant: at most `window` blocks are begun and not yet handed back (two, in turn), whatever
+the speed of the threads, so memory does not depend on how many there are. Leaving early (an
+exception, Ctrl-C, `break`) cancels what is not begun and waits only for the tasks in hand.
 """
 
 from __future__ import annotations
@@ -67,6 +68,41 @@ def in_order(
     finally:
         stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def in_turn(
+    blocks: Iterable[Block],
+    work: Callable[[Block, threading.Event], Result],
+    take: Callable[[Result], object],
+    *,
+    stop: threading.Event | None = None,
+) -> Generator[None, None, None]:
+    """`work(block, stop)` of each in this thread, and `take` of its result in another.
+
+    Yields whenever a result was taken. For work that is bound to its caller's thread: OpenMP keeps
+    threads for each that calls it, and once they are more than the cores none waits in a loop.
+    """
+    stop = stop or threading.Event()
+    taking: Future[object] | None = None
+    pool = ThreadPoolExecutor(1, thread_name_prefix="celeiro-pack")
+    try:
+        for block in blocks:
+            try:
+                result = work(block, stop)
+            except Exception:
+                if taking is not None:
+                    taking.result()  # what befell an earlier block is told first
+                raise
+            if taking is not None:
+                taking.result()
+                yield
+            taking = pool.submit(take, result)
+        if taking is not None:
+            taking.result()
+            yield
+    finally:
+        stop.set()
+        pool.shutdown(wait=True)
 
 
 class Turns:

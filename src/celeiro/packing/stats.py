@@ -107,9 +107,18 @@ def add_up(before: Sums, parts: Sequence[Sums]) -> Sums:
         first = np.sum([p.first for p in parts], axis=0)
         second = np.sum([p.second for p in parts], axis=0)
         return before + Sums(total, first, second)
-    for part in parts:
-        before = before + part
-    return before
+    if not parts or any(part.exact for part in (before, *parts)):
+        for part in parts:
+            before = before + part
+        return before
+    # As one by one, without an array in between for each.
+    start, *rest = [before, *parts] if before.count else parts
+    first, second = start.first.copy(), start.second.copy()
+    with np.errstate(all="ignore"):
+        for part in rest:
+            first += part.first
+            second += part.second
+    return Sums(before.count + total, first, second)
 
 
 def channels(shape: Sequence[int]) -> int:
