@@ -7,7 +7,8 @@
 All are in memory, and decoded into memory that is used again; each way in turn, as often as there
 are rounds; what counts is the median of the rounds' ratios of processor time. Counted are
 pictures that the kernel takes: how many it leaves to libjpeg is told. `parsed` is the kernel asked
-for a corner of the last row alone: what reading the codes takes of it.
+for a corner of the last row alone: what reading the codes takes of it; `in AVX2` it may not use
+wider vectors than every processor of these ten years has; `together` are all of one size in one call.
 """
 
 from __future__ import annotations
@@ -62,7 +63,24 @@ def ways(jpegs: list[bytes]) -> dict[str, Callable[[], None]]:
         for data in jpegs:
             cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
 
-    return {"simplejpeg": turbo, "ours": ours, "parsed": parsed, "opencv": opencv}
+    def together() -> None:
+        for some, places in alike:
+            assert not baseline.decode_all(some, places[0].shape, places)
+
+    def in_avx2() -> None:
+        kernel.celeiro_baseline_lanes(2)
+        ours()
+        kernel.celeiro_baseline_lanes(4)
+
+    kernel = baseline.compiled()
+    by_shape: dict[tuple[int, ...], tuple[list[bytes], list[np.ndarray]]] = {}
+    for data, room in zip(jpegs, rooms, strict=True):
+        some, places = by_shape.setdefault(room.shape, ([], []))
+        some.append(data)
+        places.append(room)
+    alike = list(by_shape.values())
+    return {"simplejpeg": turbo, "ours": ours, "in AVX2": in_avx2, "together": together,
+            "parsed": parsed, "opencv": opencv}  # fmt: skip
 
 
 def main() -> None:

@@ -37,7 +37,7 @@ from celeiro.packing.work import DATA, Work
 from celeiro.storage import local
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterator, Mapping
     from pathlib import Path
 
     import numpy.typing as npt
@@ -253,7 +253,7 @@ def _pack(job: Job, work: Work, how: How, progress: Progress) -> None:
         rows.give_back(row_block)
         work.sync_now_and_then()
 
-    def taken() -> Iterator[None]:
+    def taken() -> Generator[None, None, None]:
         made = in_order(
             blocks, maker, workers=how.workers, window=window, cost=_bytes_of(job),
             limit=_IN_FLIGHT, stop=stop,

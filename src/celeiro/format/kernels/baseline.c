@@ -1,8 +1,10 @@
 /* Baseline JPEGs, or parts of them, to pixels: the very ones of libjpeg-turbo's accurate decoding.
  *
- *     header ─> bytes without stuffing ─> coefficients of an MCU ─> two blocks at a time, inverse DCT
- *                                                                        │ strips of Y, Cb, Cr
- *                                     rows of RGB <─ colours spread <────┘ of three rows of MCUs
+ *     header ─> bytes without stuffing ─> coefficients of an MCU ─> inverse DCT of some blocks
+ *                                                                     │ strips of Y, Cb, Cr
+ *                                rows of RGB <─ colours spread <──────┘ of three rows of MCUs
+ *
+ * What comes behind the coefficients is in lanes.h, for vectors of two widths.
  *
  * Huffman codes are the larger half of decoding. One look into a table of 10 bits tells up to two
  * coefficients, and nothing is looked for in between: no stuffed zeros, no markers. Of a crop, what
@@ -20,7 +22,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#define VERSION 1
+#define VERSION 2
 
 int celeiro_baseline_version(void) { return VERSION; }
 
@@ -28,6 +30,7 @@ int celeiro_baseline_version(void) { return VERSION; }
 #if !defined(__x86_64__) || !defined(__GNUC__) || (defined(_WIN32) && !defined(__clang__))
 
 int celeiro_baseline_able(void) { return 0; }
+int celeiro_baseline_lanes(int most) { return 0 * most; }
 int64_t celeiro_baseline_tables(void) { return 0; }
 int celeiro_baseline(int64_t count, void *jobs, void *tables, uint8_t *room, int64_t size)
 {
@@ -42,6 +45,9 @@ int celeiro_baseline(int64_t count, void *jobs, void *tables, uint8_t *room, int
 #define FAST __attribute__((target("avx2,bmi,bmi2")))
 #define INLINE static inline __attribute__((always_inline))
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+#define MOST_LANES 4
+static int most_lanes = 2;
 
 /* As baseline.py has them. */
 enum { DONE = 0, UNUSUAL = 1, DAMAGED = 2 };
@@ -290,70 +296,6 @@ FAST INLINE int parse(Reader *reader, const Table *restrict dc, const Table *res
     return at != 129;
 }
 
-/* ---- inverse DCT: two blocks at a time, one in each half of a register ---- */
-
-/* Two constants of 13 binary places, for pairs of values. */
-#define BOTH(a, b) _mm256_set1_epi32((int)((uint32_t)(uint16_t)(b) << 16 | (uint16_t)(a)))
-
-/* Eight vectors of eight values, one direction. After Loeffler, Ligtenberg and Moschytz (Practical
- * fast 1-D DCT algorithms with 11 multiplications, 1989), with libjpeg's constants and its rounding;
- * two of its products are one instruction, and their sums are exact. */
-FAST INLINE void one_way(__m256i v[8], const int shift)
-{
-    const __m256i half = _mm256_set1_epi32(1 << (shift - 1)), zero = _mm256_setzero_si256();
-    const __m256i sum = _mm256_add_epi16(v[0], v[4]), less = _mm256_sub_epi16(v[0], v[4]);
-    const __m256i z3 = _mm256_add_epi16(v[7], v[3]), z4 = _mm256_add_epi16(v[5], v[1]);
-    __m256i even[2][4], odd[2][4];
-#define HALF(at, unpack)                                                                           \
-    {                                                                                              \
-        __m256i two = unpack(v[2], v[6]), ends = unpack(v[7], v[1]), inner = unpack(v[5], v[3]);   \
-        __m256i t0 = _mm256_add_epi32(_mm256_srai_epi32(unpack(zero, sum), 3), half);              \
-        __m256i t1 = _mm256_add_epi32(_mm256_srai_epi32(unpack(zero, less), 3), half);             \
-        __m256i t2 = _mm256_madd_epi16(two, BOTH(4433, 4433 - 15137));                             \
-        __m256i t3 = _mm256_madd_epi16(two, BOTH(4433 + 6270, 4433));                              \
-        even[at][0] = _mm256_add_epi32(t0, t3);                                                    \
-        even[at][1] = _mm256_add_epi32(t1, t2);                                                    \
-        even[at][2] = _mm256_sub_epi32(t1, t2);                                                    \
-        even[at][3] = _mm256_sub_epi32(t0, t3);                                                    \
-        __m256i both = unpack(z3, z4);                                                             \
-        __m256i y3 = _mm256_madd_epi16(both, BOTH(9633 - 16069, 9633));                            \
-        __m256i y4 = _mm256_madd_epi16(both, BOTH(9633, 9633 - 3196));                             \
-        odd[at][0] = _mm256_add_epi32(_mm256_madd_epi16(ends, BOTH(-7373, 12299 - 7373)), y4);     \
-        odd[at][1] = _mm256_add_epi32(_mm256_madd_epi16(inner, BOTH(-20995, 25172 - 20995)), y3);  \
-        odd[at][2] = _mm256_add_epi32(_mm256_madd_epi16(inner, BOTH(16819 - 20995, -20995)), y4);  \
-        odd[at][3] = _mm256_add_epi32(_mm256_madd_epi16(ends, BOTH(2446 - 7373, -7373)), y3);      \
-    }
-    HALF(0, _mm256_unpacklo_epi16)
-    HALF(1, _mm256_unpackhi_epi16)
-#undef HALF
-#define SHIFTED(operation, i)                                                                      \
-    _mm256_packs_epi32(_mm256_srai_epi32(operation(even[0][i], odd[0][i]), shift),                 \
-                       _mm256_srai_epi32(operation(even[1][i], odd[1][i]), shift))
-    for (int i = 0; i < 4; i++) {
-        v[i] = SHIFTED(_mm256_add_epi32, i);
-        v[7 - i] = SHIFTED(_mm256_sub_epi32, i);
-    }
-#undef SHIFTED
-}
-
-FAST INLINE void transpose(__m256i v[8])
-{
-    __m256i a[8], b[8];
-    for (int i = 0; i < 8; i += 2) {
-        a[i] = _mm256_unpacklo_epi16(v[i], v[i + 1]);
-        a[i + 1] = _mm256_unpackhi_epi16(v[i], v[i + 1]);
-    }
-    for (int i = 0; i < 8; i += 4)
-        for (int j = 0; j < 2; j++) {
-            b[i + 2 * j] = _mm256_unpacklo_epi32(a[i + j], a[i + j + 2]);
-            b[i + 2 * j + 1] = _mm256_unpackhi_epi32(a[i + j], a[i + j + 2]);
-        }
-    for (int i = 0; i < 4; i++) {
-        v[2 * i] = _mm256_unpacklo_epi64(b[i], b[i + 4]);
-        v[2 * i + 1] = _mm256_unpackhi_epi64(b[i], b[i + 4]);
-    }
-}
-
 typedef struct {
     const int16_t *block;
     const uint16_t *quant;
@@ -362,41 +304,8 @@ typedef struct {
     int more; /* coefficients than the first */
 } Block;
 
-FAST INLINE __m256i halves(const void *low, const void *high, int row)
-{
-    return _mm256_inserti128_si256(
-        _mm256_castsi128_si256(_mm_load_si128((const __m128i *)low + row)),
-        _mm_load_si128((const __m128i *)high + row), 1);
-}
-
 /* Values of a first row beyond which libjpeg, too, has not enough bits, and other ways to lose them. */
 #define MOST 8191
-
-/* Whether it could be done. */
-FAST INLINE int transform(const Block *a, const Block *b)
-{
-    __m256i v[8];
-    for (int i = 0; i < 8; i++)
-        v[i] = _mm256_mullo_epi16(halves(a->block, b->block, i), halves(a->quant, b->quant, i));
-    __m256i much = _mm256_cmpgt_epi16(v[0], _mm256_set1_epi16(MOST));
-    much = _mm256_or_si256(much, _mm256_cmpgt_epi16(_mm256_set1_epi16(-MOST), v[0]));
-    if (UNLIKELY(!_mm256_testz_si256(much, much)))
-        return 0;
-    one_way(v, 11);
-    transpose(v);
-    one_way(v, 18);
-    transpose(v);
-    for (int i = 0; i < 8; i += 2) {
-        __m256i rows = _mm256_packs_epi16(v[i], v[i + 1]);
-        rows = _mm256_add_epi8(rows, _mm256_set1_epi8((char)128));
-        __m128i low = _mm256_castsi256_si128(rows), high = _mm256_extracti128_si256(rows, 1);
-        _mm_storel_epi64((__m128i *)(a->out + i * a->stride), low);
-        _mm_storel_epi64((__m128i *)(a->out + (i + 1) * a->stride), _mm_unpackhi_epi64(low, low));
-        _mm_storel_epi64((__m128i *)(b->out + i * b->stride), high);
-        _mm_storel_epi64((__m128i *)(b->out + (i + 1) * b->stride), _mm_unpackhi_epi64(high, high));
-    }
-    return 1;
-}
 
 /* A block of one level; whether it could be done. */
 INLINE int flat(const Block *block)
@@ -410,98 +319,6 @@ INLINE int flat(const Block *block)
     for (int i = 0; i < 8; i++)
         memcpy(block->out + i * block->stride, &row, 8);
     return 1;
-}
-
-/* ---- colours ---- */
-
-/* Samples that stand half as dense: 3/4 of the nearer, 1/4 of the further one. Columns 2 * first to
- * 2 * last, where `sums` are known of one column more on each side, or the picture ends. */
-FAST INLINE void spread(const int16_t *sums, uint8_t *out, int64_t first, int64_t last,
-                        const int left_half, const int right_half, const int shift)
-{
-    for (int64_t i = first; i < last; i += 16) {
-        __m256i here = _mm256_loadu_si256((const __m256i *)(sums + i));
-        __m256i left = _mm256_loadu_si256((const __m256i *)(sums + i - 1));
-        __m256i right = _mm256_loadu_si256((const __m256i *)(sums + i + 1));
-        here = _mm256_add_epi16(_mm256_add_epi16(here, here), here);
-        left = _mm256_add_epi16(_mm256_add_epi16(here, left), _mm256_set1_epi16(left_half));
-        right = _mm256_add_epi16(_mm256_add_epi16(here, right), _mm256_set1_epi16(right_half));
-        left = _mm256_srli_epi16(left, shift);
-        right = _mm256_slli_epi16(_mm256_srli_epi16(right, shift), 8);
-        _mm256_storeu_si256((__m256i *)(out + 2 * i), _mm256_or_si256(left, right));
-    }
-}
-
-/* Rows of colours as dense as the picture's: of `near` and the row beyond, or of `near` alone. */
-FAST INLINE void widen(const uint8_t *near, const uint8_t *beyond, int16_t *sums, uint8_t *out,
-                       int64_t first, int64_t last, int64_t columns)
-{
-    const int64_t from = first ? first - 1 : 0, to = last < columns ? last + 1 : columns;
-    for (int64_t i = from; i < to; i += 16) {
-        __m256i sum = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(near + i)));
-        if (beyond) {
-            __m256i more = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(beyond + i)));
-            sum = _mm256_add_epi16(_mm256_add_epi16(sum, more), _mm256_add_epi16(sum, sum));
-        }
-        _mm256_storeu_si256((__m256i *)(sums + i), sum);
-    }
-    if (!from)
-        sums[-1] = sums[0];
-    if (to == columns)
-        sums[columns] = sums[columns - 1];
-    if (beyond)
-        spread(sums, out, first, last, 8, 7, 4);
-    else
-        spread(sums, out, first, last, 1, 2, 2);
-}
-
-/* round(c * factor / 65536), a factor of 16 bits */
-FAST INLINE __m256i times(__m256i c, const short factor)
-{
-    __m256i twice = _mm256_mulhi_epi16(_mm256_add_epi16(c, c), _mm256_set1_epi16(factor));
-    return _mm256_srai_epi16(_mm256_add_epi16(twice, _mm256_set1_epi16(1)), 1);
-}
-
-/* Sixteen pixels. 1.402 = 1 + 0.402; 1.772 = 2 - 0.228; -0.71414 = 0.28586 - 1: what is left has 16
- * binary places and a sign, as libjpeg's tables do. */
-FAST INLINE void to_rgb(const uint8_t *y, const uint8_t *cb, const uint8_t *cr, uint8_t *out)
-{
-    const __m256i middle = _mm256_set1_epi16(128);
-    __m256i level = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)y));
-    __m256i b = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)cb));
-    __m256i r = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)cr));
-    b = _mm256_sub_epi16(b, middle), r = _mm256_sub_epi16(r, middle);
-    __m256i red = _mm256_add_epi16(level, _mm256_add_epi16(r, times(r, 26345)));
-    __m256i blue = _mm256_add_epi16(_mm256_add_epi16(b, b), times(b, -14942));
-    blue = _mm256_add_epi16(level, blue);
-    const __m256i half = _mm256_set1_epi32(32768), factors = BOTH(-22554, 18734);
-    __m256i low = _mm256_madd_epi16(_mm256_unpacklo_epi16(b, r), factors);
-    __m256i high = _mm256_madd_epi16(_mm256_unpackhi_epi16(b, r), factors);
-    low = _mm256_srai_epi32(_mm256_add_epi32(low, half), 16);
-    high = _mm256_srai_epi32(_mm256_add_epi32(high, half), 16);
-    __m256i green = _mm256_sub_epi16(_mm256_packs_epi32(low, high), r);
-    green = _mm256_add_epi16(level, green);
-    __m256i both = _mm256_permute4x64_epi64(_mm256_packus_epi16(red, green), 0xD8);
-    __m128i reds = _mm256_castsi256_si128(both), greens = _mm256_extracti128_si256(both, 1);
-    __m128i blues = _mm_packus_epi16(_mm256_castsi256_si128(blue),
-                                     _mm256_extracti128_si256(blue, 1));
-#define __ -1
-#define THIRD(at, r, g, b)                                                                         \
-    _mm_storeu_si128((__m128i *)out + at,                                                          \
-                     _mm_or_si128(_mm_or_si128(_mm_shuffle_epi8(reds, _mm_setr_epi8 r),            \
-                                               _mm_shuffle_epi8(greens, _mm_setr_epi8 g)),         \
-                                  _mm_shuffle_epi8(blues, _mm_setr_epi8 b)));
-    THIRD(0, (0, __, __, 1, __, __, 2, __, __, 3, __, __, 4, __, __, 5),
-             (__, 0, __, __, 1, __, __, 2, __, __, 3, __, __, 4, __, __),
-             (__, __, 0, __, __, 1, __, __, 2, __, __, 3, __, __, 4, __))
-    THIRD(1, (__, __, 6, __, __, 7, __, __, 8, __, __, 9, __, __, 10, __),
-             (5, __, __, 6, __, __, 7, __, __, 8, __, __, 9, __, __, 10),
-             (__, 5, __, __, 6, __, __, 7, __, __, 8, __, __, 9, __, __))
-    THIRD(2, (__, 11, __, __, 12, __, __, 13, __, __, 14, __, __, 15, __, __),
-             (__, __, 11, __, __, 12, __, __, 13, __, __, 14, __, __, 15, __),
-             (10, __, __, 11, __, __, 12, __, __, 13, __, __, 14, __, __, 15))
-#undef THIRD
-#undef __
 }
 
 /* ---- what a header says ---- */
@@ -628,7 +445,7 @@ static int header_of(const Job *job, Tables *tables, Header *header)
     }
     header->end = end;
     if (header->height != job->height || header->width != job->width ||
-        header->width < 16) /* what is written beyond a row must be within the next */
+        header->width < 8) /* libjpeg spreads the colours of the narrowest otherwise */
         return UNUSUAL;
     if (header->components != job->channels)
         return UNUSUAL;
@@ -649,7 +466,7 @@ static int header_of(const Job *job, Tables *tables, Header *header)
 /* ---- a picture ---- */
 
 #define STRIPS 3 /* rows of MCUs that stand at a time: colours are spread from the next row too */
-#define SPARE 64 /* columns that may be written to and read behind a row */
+#define SPARE 128 /* columns that may be written to and read behind a row */
 #define BEHIND 4096 /* bytes behind a scan: more than the 1,300 that an MCU can take */
 
 #define MOST_BLOCKS 6 /* of an MCU, with the samplings that are done here */
@@ -673,11 +490,13 @@ typedef struct {
     int64_t stride[3];
     int rows[3];         /* of a strip */
     uint8_t *colours[2]; /* a row of each, as dense as the picture's */
-    int16_t *sums;
     uint8_t *data, *stop; /* of the scan without stuffing */
     const uint8_t *marker; /* behind it */
     int16_t *blocks;
     int level[3];
+    int wide; /* whether vectors have four lanes */
+    Block waiting[MOST_LANES]; /* for the inverse DCT */
+    int waits;
 } Picture;
 
 /* Take memory for a picture; whether there is enough. */
@@ -707,8 +526,7 @@ static int lay(Picture *picture, uint8_t *room, int64_t size)
     picture->colours[0] = at;
     picture->colours[1] = at += wide;
     at += wide;
-    picture->sums = (int16_t *)at + 32;
-    picture->data = at + 2 * (wide + 64);
+    picture->data = at;
     return picture->data + (is->end - is->scan) + BEHIND <= end;
 }
 
@@ -716,6 +534,13 @@ INLINE uint8_t *row_of(const Picture *picture, int c, int64_t y)
 {
     return picture->plane[c] + y % (STRIPS * picture->rows[c]) * picture->stride[c];
 }
+
+/* ---- samples and pixels: with vectors of 32 bytes, or of 64 where the processor has them ---- */
+
+#define LANES 2
+#include "lanes.h"
+#define LANES 4
+#include "lanes.h"
 
 /* The scan, or its part up to the next marker, without the zeros behind each 0xFF. */
 static int unstuff(Picture *picture, const uint8_t *from)
@@ -737,63 +562,60 @@ static int unstuff(Picture *picture, const uint8_t *from)
     return DAMAGED;
 }
 
+/* The blocks that wait become samples; whether it could be done. */
+FAST INLINE int waited(Picture *picture)
+{
+    Block *blocks = picture->waiting;
+    const int count = picture->waits;
+    int more = 0, done = 1;
+    picture->waits = 0;
+    for (int i = 0; i < count; i++)
+        more |= blocks[i].more;
+    if (more) {
+        for (int i = count; i < MOST_LANES; i++)
+            blocks[i] = blocks[i - 1]; /* the last one again, for each lane has one */
+        return picture->wide ? transform_4(blocks) : transform_2(blocks);
+    }
+    for (int i = 0; i < count; i++)
+        done &= flat(blocks + i);
+    return done;
+}
+
 /* One MCU: its coefficients, and where it is `kept` its samples too. `base` is where each component's
  * row of MCUs begins. */
 FAST INLINE int mcu(Picture *picture, Reader *reader, uint8_t *const base[3], int64_t column,
                     const int keep)
 {
-    Block found[MOST_BLOCKS];
-    const int count = picture->count;
+    const int count = picture->count, lanes = picture->wide ? MOST_LANES : 2;
     for (int i = 0; i < count; i++) {
         const Place *place = picture->places + i;
         const int c = place->component;
-        int16_t *block = picture->blocks + SPACE * i;
-        int more = parse(reader, place->dc, place->ac, &picture->level[c], block, picture->data, keep);
+        int16_t *block = picture->blocks + SPACE * picture->waits;
+        const int more = parse(reader, place->dc, place->ac, &picture->level[c], block,
+                               picture->data, keep);
         if (UNLIKELY(more < 0))
             return DAMAGED;
+        if (!keep)
+            continue;
         uint8_t *out = base[c] + column * place->step + place->offset;
-        found[i] = (Block){block, place->quant, out, picture->stride[c], more};
-    }
-    for (int i = 0; keep && i < count; i += 2) {
-        const Block *a = found + i, *b = i + 1 < count ? a + 1 : a;
-        if (!(a->more || b->more ? transform(a, b) : flat(a) & flat(b)))
+        picture->waiting[picture->waits++] =
+            (Block){block, place->quant, out, picture->stride[c], more};
+        if (picture->waits == lanes && !waited(picture))
             return UNUSUAL;
     }
     return DONE;
 }
 
-/* One row of the part. */
-FAST static void show(const Picture *picture, int64_t y)
+/* A column more on both sides of a row of MCUs' colours, which are spread from there. */
+static void extend(const Picture *picture, uint8_t *const base[3])
 {
-    const Job *job = picture->job;
-    const Header *is = &picture->is;
-    uint8_t *out = job->out + y * job->stride;
-    const uint8_t *level = row_of(picture, 0, y), *blue, *red;
-    int64_t x = job->left & ~(int64_t)1;
-    if (is->components == 1) {
-        memcpy(out + x, level + x, (size_t)(job->right - x));
-        return;
-    }
-    if (is->across == 1) {
-        blue = row_of(picture, 1, y), red = row_of(picture, 2, y);
-    } else {
-        const int64_t columns = (is->width + 1) / 2, rows = (is->height + is->down - 1) / is->down;
-        int64_t near = y / is->down, beyond = near + (y & 1 ? 1 : -1);
-        beyond = beyond < 0 ? 0 : beyond < rows ? beyond : rows - 1;
-        for (int c = 1; c < 3; c++)
-            widen(row_of(picture, c, near), is->down == 2 ? row_of(picture, c, beyond) : NULL,
-                  picture->sums, picture->colours[c - 1], x / 2, (job->right + 1) / 2, columns);
-        blue = picture->colours[0], red = picture->colours[1];
-    }
-    /* The last of sixteen may be beyond the end of the row, where the next one begins. */
-    int64_t end = y + 1 < job->bottom ? job->right : job->right - 15;
-    for (; x < end; x += 16)
-        to_rgb(level + x, blue + x, red + x, out + 3 * x);
-    if (x < job->right) {
-        uint8_t few[48];
-        to_rgb(level + x, blue + x, red + x, few);
-        memcpy(out + 3 * x, few, (size_t)(3 * (job->right - x)));
-    }
+    const int64_t columns = (picture->is.width + 1) / 2;
+    for (int c = 1; c < 3; c++)
+        for (int i = 0; i < picture->rows[c]; i++) {
+            uint8_t *samples = base[c] + i * picture->stride[c];
+            samples[-1] = samples[0];
+            samples[columns] = samples[columns - 1];
+        }
 }
 
 /* Whether a scan, or its part, was read to its end: what is left fills a byte. */
@@ -814,7 +636,7 @@ FAST static int restart(Picture *picture, Reader *reader, int number)
 
 FAST static int decode(const Job *job, Tables *tables, uint8_t *room, int64_t size)
 {
-    Picture picture = {.job = job, .tables = tables};
+    Picture picture = {.job = job, .tables = tables, .wide = most_lanes > 2};
     const Header *is = &picture.is;
     int why = header_of(job, tables, &picture.is);
     if (why)
@@ -849,13 +671,27 @@ FAST static int decode(const Job *job, Tables *tables, uint8_t *room, int64_t si
             if (UNLIKELY(why))
                 return why;
         }
+        if (picture.waits && !waited(&picture))
+            return UNUSUAL;
+        if (is->across == 2)
+            extend(&picture, base);
         int64_t ready = row + 1 == last ? job->bottom : (row + 1) * high - 1;
         for (; shown < ready && shown < job->bottom; shown++)
-            show(&picture, shown);
+            picture.wide ? show_4(&picture, shown) : show_2(&picture, shown);
     }
     if (last == down)
         return is_read(&picture, &reader) && picture.marker[1] == 0xD9 ? DONE : DAMAGED;
     return bits_read(&reader, picture.data) > 8 * (picture.stop - picture.data) ? DAMAGED : DONE;
+}
+
+/* From now on vectors have so many lanes at most; how many of them they have then. */
+int celeiro_baseline_lanes(int most)
+{
+    most_lanes = 2;
+    if (most >= MOST_LANES && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi"))
+        most_lanes = MOST_LANES;
+    return most_lanes;
 }
 
 int celeiro_baseline_able(void)
