@@ -8,7 +8,8 @@ All are in memory, and decoded into memory that is used again; each way in turn,
 are rounds; what counts is the median of the rounds' ratios of processor time. Counted are
 pictures that the kernel takes: how many it leaves to libjpeg is told. `parsed` is the kernel asked
 for a corner of the last row alone: what reading the codes takes of it; `in AVX2` it may not use
-wider vectors than every processor of these ten years has; `together` are all of one size in one call.
+wider vectors than processors of the last ten years have; `together` are those of one size in one
+call.
 """
 
 from __future__ import annotations
