@@ -34,7 +34,7 @@ bench: .venv/ready-bench  ## measure packing, reading and feeding beside other w
 check: lint types test docs  ## all that CI checks
 
 # pip reads dependency groups since 25.1; Python 3.11 to 3.13 bring an older one.
-.venv/ready: pyproject.toml hatch_build.py $(wildcard src/celeiro/*/kernels/*.c)
+.venv/ready: pyproject.toml hatch_build.py $(wildcard src/celeiro/*/kernels/*.[ch])
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo \
 	  "celeiro needs Python 3.11 or newer, '$(PYTHON)' is not. Try: make PYTHON=python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv .venv

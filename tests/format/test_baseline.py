@@ -102,6 +102,15 @@ lanes = st.sampled_from([2, 4])
 
 
 @needs_kernel
+def test_both_widths_are_tried_here() -> None:
+    try:
+        assert baseline.compiled().celeiro_baseline_lanes(2) == 2
+    finally:
+        if baseline.compiled().celeiro_baseline_lanes(4) < 4:
+            pytest.skip("no AVX-512 with VBMI: only vectors of 32 bytes are tested")
+
+
+@needs_kernel
 @given(jpegs, lanes)
 def test_pixels_are_those_of_libjpeg(given: tuple[bytes, tuple[int, int, int]], lanes: int) -> None:
     data, shape = given

@@ -5,6 +5,7 @@ import json
 import os
 import tracemalloc
 
+import h5py
 import numpy as np
 import pytest
 
@@ -465,3 +466,10 @@ def test_a_source_is_a_folder_a_manifest_or_both(folder):
 def test_choices_that_make_no_sense_are_refused(folder, source, options, error, message):
     with pytest.raises(error, match=message):
         list_source(folder.parent / source, **options)
+
+
+def test_an_hdf5_file_is_sent_to_repack(tmp_path):
+    with h5py.File(tmp_path / "there.h5", "w") as file:
+        file["images"] = [1]
+    with pytest.raises(SourceError, match="neither a folder nor .* an HDF5 file, .*celeiro repack"):
+        list_source(tmp_path / "there.h5")

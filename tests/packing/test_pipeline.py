@@ -184,6 +184,35 @@ def test_in_turn_takes_what_was_made_before_an_error(error: type[BaseException])
     assert not threads()
 
 
+def test_in_turn_is_left_only_when_nothing_is_taken_any_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    taken, left = [], threading.Event()
+    shutdown = pipeline.ThreadPoolExecutor.shutdown
+    interrupts = iter([True, True, False])
+
+    def interrupted(pool: Any, *given: Any, **options: Any) -> None:
+        if next(interrupts):
+            raise KeyboardInterrupt
+        left.set()
+        shutdown(pool, *given, **options)
+
+    def take(result: int) -> None:
+        assert left.wait(30)
+        taken.append(result)
+
+    def work(block: int, stop: threading.Event) -> int:
+        if block == 1:
+            raise KeyboardInterrupt
+        return block
+
+    monkeypatch.setattr(pipeline.ThreadPoolExecutor, "shutdown", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(in_turn(range(9), work, take))
+    assert taken == [0]
+    assert not threads()
+
+
 def test_a_budget_is_never_overdrawn_and_a_large_request_is_granted_alone() -> None:
     budget = Budget(100)
     used, most, alone = 0, 0, True

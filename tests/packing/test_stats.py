@@ -130,6 +130,20 @@ def test_the_bits_do_not_depend_on_how_samples_were_grouped_nor_on_a_resume(
     assert grouped.std().tobytes() == one_by_one.std().tobytes()
 
 
+def test_adding_up_leaves_the_parts_as_they_are() -> None:
+    before, *parts = (sums_of(np.full(3, value, np.float32)) for value in (1, 2, 3))
+    assert add_up(before, parts).first.tolist() == [6, 6, 6]
+    assert add_up(NOTHING, parts).second.tolist() == [13, 13, 13]
+    assert [each.first.tolist() for each in (before, *parts)] == [[1] * 3, [2] * 3, [3] * 3]
+
+
+def test_sums_of_a_row_are_no_view_of_it() -> None:
+    row = np.array([1.0, -2.0, 0.0])
+    sums = sums_of(row)
+    row[...] = 7
+    assert (sums.count, sums.first.tolist(), sums.second.tolist()) == (1, [1, -2, 0], [1, 4, 0])
+
+
 @given(numbers=st.lists(st.integers(-(2**100), 2**100), min_size=2, max_size=20))
 def test_exact_sums_survive_the_journal_whatever_their_size(numbers: list[int]) -> None:
     found = Sums(7, np.array(numbers, object), np.array([abs(n) for n in numbers], object))

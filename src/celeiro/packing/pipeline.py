@@ -102,7 +102,20 @@ def in_turn(
             yield
     finally:
         stop.set()
-        pool.shutdown(wait=True)
+        _wait_for(pool)
+
+
+def _wait_for(pool: ThreadPoolExecutor) -> None:
+    """Until its threads are done, whatever comes: who calls closes what they write to."""
+    interrupt: KeyboardInterrupt | None = None
+    while True:
+        try:
+            pool.shutdown(wait=True)
+            break
+        except KeyboardInterrupt as error:
+            interrupt = error
+    if interrupt is not None:
+        raise interrupt
 
 
 class Turns:

@@ -145,6 +145,8 @@ def sums_of(sample: npt.NDArray[Any]) -> Sums:
         return _sums_of_integers(flat)
     with np.errstate(all="ignore"):  # a signalling NaN warns when it is converted
         values = flat.astype(np.float64, copy=False)
+        if len(flat) == 1:  # a row of features, a value a channel
+            return Sums(1, values[0].copy(), np.square(values[0]))
         first = values.sum(axis=0)
         second = np.square(values).sum(axis=0)
     return Sums(len(flat), first, second)

@@ -466,7 +466,8 @@ static int header_of(const Job *job, Tables *tables, Header *header)
 /* ---- a picture ---- */
 
 #define STRIPS 3 /* rows of MCUs that stand at a time: colours are spread from the next row too */
-#define SPARE 128 /* columns that may be written to and read behind a row */
+/* Columns that may be written to and read behind a row; the last is column -1 of the next one. */
+#define SPARE 128
 #define BEHIND 4096 /* bytes behind a scan: more than the 1,300 that an MCU can take */
 
 #define MOST_BLOCKS 6 /* of an MCU, with the samplings that are done here */
@@ -507,7 +508,7 @@ static int lay(Picture *picture, uint8_t *room, int64_t size)
     const int64_t wide = mcus * 8 * is->across + SPARE;
     uint8_t *at = room + (-(uintptr_t)room & 63), *end = room + size;
     picture->blocks = (int16_t *)at;
-    at += MOST_BLOCKS * SPACE * sizeof(int16_t);
+    at += MOST_LANES * SPACE * sizeof(int16_t);
     for (int c = 0; c < is->components; c++) {
         picture->rows[c] = c ? 8 : 8 * is->down;
         picture->stride[c] = (mcus * 8 * (c ? 1 : is->across) + SPARE);
@@ -566,13 +567,13 @@ static int unstuff(Picture *picture, const uint8_t *from)
 FAST INLINE int waited(Picture *picture)
 {
     Block *blocks = picture->waiting;
-    const int count = picture->waits;
+    const int count = picture->waits, most = picture->wide ? MOST_LANES : 2;
     int more = 0, done = 1;
     picture->waits = 0;
     for (int i = 0; i < count; i++)
         more |= blocks[i].more;
     if (more) {
-        for (int i = count; i < MOST_LANES; i++)
+        for (int i = count; i < most; i++)
             blocks[i] = blocks[i - 1]; /* the last one again, for each lane has one */
         return picture->wide ? transform_4(blocks) : transform_2(blocks);
     }
@@ -687,11 +688,9 @@ FAST static int decode(const Job *job, Tables *tables, uint8_t *room, int64_t si
 /* From now on vectors have so many lanes at most; how many of them they have then. */
 int celeiro_baseline_lanes(int most)
 {
-    most_lanes = 2;
-    if (most >= MOST_LANES && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi"))
-        most_lanes = MOST_LANES;
-    return most_lanes;
+    const int wide = most >= MOST_LANES && __builtin_cpu_supports("avx512bw") &&
+                     __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi");
+    return most_lanes = wide ? MOST_LANES : 2;
 }
 
 int celeiro_baseline_able(void)

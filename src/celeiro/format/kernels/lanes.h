@@ -1,4 +1,4 @@
-/* What baseline.c does with vectors, for vectors of any width: included once for each.
+/* What baseline.c does with vectors, for vectors of two widths: included once for each.
  *
  * A vector has LANES lanes of 16 bytes. In the inverse DCT each lane is a block of its own; where
  * colours are spread and mixed, all of them are neighbours in a row.
@@ -24,7 +24,7 @@ TARGET INLINE V NAME(beside)(const __m128i *a, const __m128i *b)
 {
     return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_load_si128(a)), _mm_load_si128(b), 1);
 }
-#else
+#elif LANES == 4
 #define TARGET __attribute__((target("avx512bw,avx512vl,avx512vbmi,avx2,bmi,bmi2")))
 #define NAME(name) name##_4
 #define V __m512i
@@ -45,6 +45,8 @@ TARGET INLINE V NAME(beside)(const __m128i *a, const __m128i *b, const __m128i *
 {
     return _mm512_inserti64x4(_mm512_castsi256_si512(beside_2(a, b)), beside_2(c, d), 1);
 }
+#else
+#error "wanted LANES of 2 or 4"
 #endif
 
 /* ---- inverse DCT ---- */

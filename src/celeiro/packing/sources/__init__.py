@@ -8,10 +8,13 @@ No picture is opened here.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import h5py
 
 from celeiro.errors import OptionError, SourceError
 from celeiro.packing.sources.folder import LABELS, list_folder
@@ -60,10 +63,11 @@ def _from_manifest(
     if not source.exists():
         raise SourceError(f"{source}: no such folder or manifest. Check the path")
     if not _is_manifest(source):
-        raise SourceError(
-            f"{source}: neither a folder nor a manifest. Wanted: a folder of pictures, or a file "
-            f"that ends in {', '.join(SUFFIXES)}"
-        )
+        wanted = f"Wanted: a folder of pictures, or a file that ends in {', '.join(SUFFIXES)}"
+        with contextlib.suppress(OSError):
+            if h5py.is_hdf5(source):
+                wanted += ". It is an HDF5 file, whose samples `celeiro repack` writes again"
+        raise SourceError(f"{source}: neither a folder nor a manifest. {wanted}")
     if label_pattern is not None or labels not in ("auto", "none"):
         raise OptionError(
             f"{source}: the labels of a manifest stand in its columns. "
