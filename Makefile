@@ -51,6 +51,12 @@ check: lint types test docs  ## all that CI checks
 	  --extra-index-url https://download.pytorch.org/whl/cpu
 	@touch $@
 
+# Features, probes and neighbours are measured with the networks and libraries of the tests.
+.venv/ready-bench: .venv/ready-test
+	$(BIN)/python -m pip install --quiet --group bench \
+	  --extra-index-url https://download.pytorch.org/whl/cpu
+	@touch $@
+
 .venv/ready-%: .venv/ready
 	$(BIN)/python -m pip install --quiet --group $*
 	@touch $@
