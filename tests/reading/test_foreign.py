@@ -338,7 +338,7 @@ def test_the_weights_of_a_network_are_refused_with_a_list(tmp_path: Path) -> Non
         file.attrs["layer_names"] = [b"layer_0"]
         file["layer_0/param_0"] = np.zeros((64, 3, 3), np.float32)
 
-    with pytest.raises(FormatError, match="looks like samples.*key=: 'layer_0/param_0'"):
+    with pytest.raises(FormatError, match=r"looks like samples.*key=\): 'layer_0/param_0'"):
         found_in(tmp_path / "f.h5", fill)
     assert found_in(tmp_path / "f.h5", fill, key="layer_0/param_0").key == "layer_0/param_0"
 

@@ -42,7 +42,7 @@ class Vectors:
             raise OptionError(
                 f"{ds.path}: its samples {ds.key!r} are {kind} {ds.dtype}; wanted features: "
                 "floats, one row of D a sample. Make them of pictures with `celeiro features`, or "
-                "name their data set with key=."
+                "name their data set with --key (key=)."
             )
         self.ds = ds
         self.dim = math.prod(sides)

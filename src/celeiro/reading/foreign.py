@@ -296,6 +296,6 @@ def _no_labels(
 
 def _advice(option: str, usable: Sequence[Candidate], all_of_them: Iterable[Candidate]) -> str:
     if usable:
-        return f"Name one with {option}=: {choice.shown(usable)}."
+        return f"Name one with --{option} ({option}=): {choice.shown(usable)}."
     there = choice.shown(list(all_of_them))
     return f"Choose another file; in this one there is: {there}." if there else "It has none."

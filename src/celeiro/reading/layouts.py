@@ -71,7 +71,7 @@ def samples_in(
     path = way.source.file.path
     if not data.shape:
         raise FormatError(
-            f"{path}: {data.name!r} has no axis of samples. Choose another with key=."
+            f"{path}: {data.name!r} has no axis of samples. Choose another with --key (key=)."
         )
     plist = data.id.get_create_plist()
     if plist.get_external_count():
@@ -163,7 +163,7 @@ def _values(data: h5py.Dataset) -> np.dtype[Any]:
     if found.kind not in "buifc" or found.shape:
         raise FormatError(
             f"the values of {data.name!r} are {found}, wanted numbers. Choose another data set "
-            "with key=."
+            "with --key (key=)."
         )
     return np.dtype(found.str)
 
