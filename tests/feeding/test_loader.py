@@ -937,7 +937,7 @@ def test_closing_the_dataset_after_a_whole_epoch_is_quiet(
 
 def test_ctrl_c_in_the_middle_ends_with_nothing_but_the_interrupt(file: Path) -> None:
     program = f"""
-import threading
+import threading, time
 from celeiro.feeding.loader import Loader
 loader = Loader({str(file)!r}, 4, transform=lambda image: image)
 print("on", flush=True)
@@ -946,7 +946,12 @@ try:
         for _ in loader: pass
 except KeyboardInterrupt:
     pass
-print([t.name for t in threading.enumerate() if t.name.startswith("celeiro")], flush=True)
+def left():
+    return [t.name for t in threading.enumerate() if t.name.startswith("celeiro")]
+until = time.monotonic() + 10  # where the interrupt came between two iterations, nobody waits
+while left() and time.monotonic() < until:
+    time.sleep(0.01)
+print(left(), flush=True)
 """
     command = [sys.executable, "-c", program]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:

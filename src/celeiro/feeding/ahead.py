@@ -13,8 +13,11 @@ The invariant: batches are given in their order, an error in place of the batch 
 
 from __future__ import annotations
 
+import contextlib
 import os
+import queue
 import threading
+import time
 import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
@@ -29,6 +32,8 @@ T = TypeVar("T")
 
 # Seconds after which who waits looks whether the others are still there.
 _LOOK = 0.1
+# Seconds in which a thread that was started is seen to run.
+_STARTS = 5.0
 
 
 class Job(Protocol[T_co]):
@@ -90,7 +95,8 @@ class Ahead(Generic[T]):
     ) -> None:
         self._crew = _Crew(begin, count, workers, prefetch)
         # Ctrl-C may come before anybody calls `stop`: threads do not outlive this object.
-        weakref.finalize(self, self._crew.end).atexit = False
+        self._unstopped = weakref.finalize(self, self._crew.end)
+        self._unstopped.atexit = False
 
     def start(self) -> None:
         """Begin before the first batch is asked for."""
@@ -107,6 +113,7 @@ class Ahead(Generic[T]):
             try:
                 self._crew.end()
                 self._crew.join()
+                self._unstopped.detach()  # a Ctrl-C that came in there would be swallowed
                 break
             except KeyboardInterrupt as error:
                 interrupt = error
@@ -128,7 +135,12 @@ class _Crew(Generic[T]):
         self._count = count
         self._prefetch = prefetch
         self._workers = workers
-        self._changed = threading.Condition()
+        # Who takes batches may be told Ctrl-C at any line of Python, also at one of Condition's,
+        # which would then keep the lock. So that thread holds the lock itself, and waits for the
+        # queue: both are C.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._ready: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._open: dict[int, _Open[T]] = {}
         self._spans: deque[tuple[_Open[T], int, int]] = deque()
         self._begun = self._taken = 0
@@ -143,7 +155,7 @@ class _Crew(Generic[T]):
 
     def start(self) -> None:
         """Start the threads, as far as they are not there yet."""
-        with self._changed:
+        with self._lock:
             while len(self._threads) < self._workers and not self._stopped:
                 at = len(self._threads)
                 thread = threading.Thread(target=self._run, name=f"celeiro-feed-{at}")
@@ -160,27 +172,35 @@ class _Crew(Generic[T]):
         number = self._taken
         self._taker = threading.current_thread()
         self.start()
-        with self._changed:
-            while not ((found := self._open.get(number)) and found.done):
-                if not any(thread.is_alive() for thread in self._threads):
-                    raise RuntimeError(
-                        f"the threads that make batches ended before batch {number}: the iteration "
-                        "was ended, or Python is ending."
-                    )
-                self._changed.wait(_LOOK)
-            del self._open[number]
-            self._taken += 1
-            self._changed.notify_all()
+        while (found := self._finished(number)) is None:
+            with contextlib.suppress(queue.Empty):
+                self._ready.get(timeout=_LOOK)
         if found.error is not None:
             raise found.error
         result, found.result = found.result, None
         return result  # type: ignore[return-value]
 
+    def _finished(self, number: int) -> _Open[T] | None:
+        """A batch that is taken with this, or None where it is not ready."""
+        with self._lock:
+            found = self._open.get(number)
+            if found is not None and found.done:
+                del self._open[number]
+                self._taken += 1
+                self._changed.notify_all()
+                return found
+            if not any(thread.is_alive() for thread in self._threads):
+                raise RuntimeError(
+                    f"the threads that make batches ended before batch {number}: the iteration "
+                    "was ended, or Python is ending."
+                )
+        return None
+
     def end(self) -> None:
         """Let the threads end."""
         if self._process != os.getpid():  # forked: they are not here, and may hold the lock
             return
-        with self._changed:
+        with self._lock:
             self._stopped = True
             self._spans.clear()
             self._open.clear()
@@ -194,7 +214,13 @@ class _Crew(Generic[T]):
             # the others may be waiting for that lock.
             return
         for thread in self._threads:
-            if thread.ident is not None:  # else Ctrl-C kept it from starting
+            # Ctrl-C may have kept it from starting, or its starter from seeing that it did.
+            until = time.monotonic() + _STARTS
+            while thread.ident is None and time.monotonic() < until:
+                if thread not in threading.enumerate():
+                    break
+                time.sleep(0.001)
+            if thread.ident is not None:
                 thread.join()
         self._open.clear()
 
@@ -254,6 +280,7 @@ class _Crew(Generic[T]):
                 self._spans.extend((found, first, last) for first, last in spans)
             self._beginning = False
             self._changed.notify_all()
+        self._tell()
 
     def _do(self, found: _Open[T], first: int, last: int) -> None:
         job = found.job
@@ -267,8 +294,12 @@ class _Crew(Generic[T]):
             if found.left:
                 return
         self._finish(found)
-        with self._changed:
-            self._changed.notify_all()
+        self._tell()
+
+    def _tell(self) -> None:
+        """Wake who takes batches, who looks at them after taking what stands in the queue."""
+        if self._ready.empty():
+            self._ready.put(None)
 
     def _finish(self, found: _Open[T]) -> None:
         job, found.job = found.job, None

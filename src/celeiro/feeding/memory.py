@@ -9,9 +9,12 @@ batch of 50 MB, page by page as it is first written to, which is a quarter of de
 
 from __future__ import annotations
 
+import itertools
 import math
 import weakref
 from collections import deque
+from functools import partial
+from operator import call
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,6 +45,8 @@ class Memory:
     def __init__(self, allocate: Callable[[int], npt.NDArray[np.uint8]] = plain) -> None:
         self._allocate = allocate
         self._free: deque[npt.NDArray[np.uint8]] = deque(maxlen=_MOST_FREE)
+        self._watched: dict[int, weakref.ref[Any]] = {}
+        self._numbers = itertools.count()
 
     def lend(
         self, shape: tuple[int, ...], dtype: npt.DTypeLike, turn: tuple[int, str] = (0, "")
@@ -59,13 +64,24 @@ class Memory:
         bottom: Any = flat
         while isinstance(bottom, np.ndarray):
             bottom = bottom.base
-        free = self._free
-        weakref.finalize(bottom, free.append, block).atexit = False
+        self._watch(bottom, block)
         return flat.view(dtype).reshape(shape)
 
     def forget(self) -> None:
         """Let go of what is free."""
         self._free.clear()
+
+    def _watch(self, bottom: Any, block: npt.NDArray[np.uint8]) -> None:
+        """Take a block back when `bottom` goes, without a line of Python.
+
+        An exception in what Python calls then is swallowed, Ctrl-C's too, which may come with any
+        line of Python: with small batches one of fifty was lost. So it is C all the way: `next`
+        has `filter` call each of both, for `append` gives nothing back.
+        """
+        number = next(self._numbers)
+        both = partial(self._free.append, block), partial(self._watched.pop, number, None)
+        back: Any = map(call, both)  # type: ignore[arg-type]
+        self._watched[number] = weakref.ref(bottom, partial(next, filter(None, back)))
 
     def _found(self, size: int) -> npt.NDArray[np.uint8]:
         for _ in range(len(self._free)):
