@@ -1,4 +1,4 @@
-"""`import celeiro` is light: no framework, nothing heavy, under 300 ms."""
+"""`import celeiro` is light: no framework, nothing heavy, little beside NumPy and h5py."""
 
 from __future__ import annotations
 
@@ -14,23 +14,25 @@ if TYPE_CHECKING:
 
 FRAMEWORKS = {"jax", "keras", "tensorflow", "torch"}
 HEAVY = {"cv2", "hdf5plugin", "imagecodecs", "rich", "typer"}  # imported where they are used
-LIMIT = 0.3  # seconds of the processor, whoever else is busy; about 0.2 of it is NumPy and h5py
+LIMIT = 1.5  # 300 ms where NumPy and h5py take 200; a busy machine slows both
 
 MEASURE = """
 import json, sys, time
 start = time.process_time()
+{before}
+needed = time.process_time() - start
 import celeiro
 celeiro.{name}
-print(json.dumps([time.process_time() - start, sorted(sys.modules)]))
+print(json.dumps([(time.process_time() - start) / max(needed, 1e-9), sorted(sys.modules)]))
 """
 
 
-def import_celeiro(name: str = "__version__") -> tuple[float, set[str]]:
-    """Seconds that the import takes in a new interpreter, and what is loaded afterwards."""
-    program = MEASURE.format(name=name)
+def import_celeiro(name: str = "__version__", before: str = "") -> tuple[float, set[str]]:
+    """In a new interpreter: its time beside that of what is imported before; what is loaded."""
+    program = MEASURE.format(name=name, before=before)
     output = subprocess.check_output([sys.executable, "-c", program])
-    seconds, modules = json.loads(output)
-    return seconds, set(modules)
+    ratio, modules = json.loads(output)
+    return ratio, set(modules)
 
 
 def test_import_celeiro_loads_no_framework_and_nothing_heavy() -> None:
@@ -41,9 +43,9 @@ def test_the_loader_needs_no_framework() -> None:
     assert import_celeiro("Loader")[1] & FRAMEWORKS == set()
 
 
-def test_import_celeiro_takes_less_than_300_ms() -> None:
+def test_import_celeiro_takes_little_beside_numpy_and_h5py() -> None:
     # The best of up to five: the first may read from disk.
-    assert any(import_celeiro()[0] < LIMIT for _ in range(5))
+    assert any(import_celeiro(before="import numpy, h5py")[0] < LIMIT for _ in range(5))
 
 
 FIRST_BATCH = """
