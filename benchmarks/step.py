@@ -19,16 +19,18 @@ of the rounds' ratios, for a machine that slows down slows all of them.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
+import itertools
 import json
 import statistics
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from features import torchvision_beside_any_torch
+from features import race, torchvision_beside_any_torch
 from pack import RESULTS, machine, make_pictures
 from torch.nn import functional
 
@@ -37,7 +39,9 @@ from celeiro.feeding.transforms import HorizontalFlip, RandomResizedCrop
 from celeiro.torch import Loader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
+
+    Batch = tuple[torch.Tensor, torch.Tensor]
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of ImageNet, in levels
 SIDE, CROP, CLASSES = 256, 224, 1000
@@ -91,7 +95,7 @@ def rate(turn: Callable[[], int], wait: Callable[[], None], seconds: float) -> f
     return count / (time.perf_counter() - began)
 
 
-def fed(path: Path, given: argparse.Namespace) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def fed(path: Path, given: argparse.Namespace) -> Generator[Batch, None, None]:
     """Epoch after epoch."""
     loader = Loader(
         path, batch_size=given.batch, workers=given.workers, device=given.device, drop_last=True,
@@ -101,37 +105,30 @@ def fed(path: Path, given: argparse.Namespace) -> Iterator[tuple[torch.Tensor, t
         yield from loader
 
 
-def race(path: Path, given: argparse.Namespace) -> dict[str, list[float]]:
+def rates_of(path: Path, given: argparse.Namespace) -> dict[str, list[float]]:
     """Samples a second of each, in rounds."""
     training = Training(given.device)
     images = torch.randint(0, 256, (given.batch, CROP, CROP, 3), dtype=torch.uint8)
     labels = torch.randint(0, CLASSES, (given.batch,))
-    images, labels = images.to(given.device), labels.to(given.device)
+    fixed = images.to(given.device), labels.to(given.device)
 
-    def step() -> int:
-        training.step(images, labels)
-        return given.batch
+    def turns(batches: Generator[Batch, None, None], *, trains: bool) -> float:
+        def turn() -> int:
+            some, names = next(batches)
+            if trains:
+                training.step(some, names)
+            return len(names)
 
-    def loader(batches: Iterator[Any]) -> int:
-        return len(next(batches)[1])
+        # Closed after each turn, so that nothing is decoded beside the step alone.
+        with contextlib.closing(batches):
+            return rate(turn, training.wait, given.seconds)
 
-    def both(batches: Iterator[Any]) -> int:
-        some, names = next(batches)
-        training.step(some, names)
-        return len(names)
-
-    rates: dict[str, list[float]] = {"step": [], "loader": [], "both": []}
-    names = list(rates)
-    for number in range(given.rounds):
-        for at in range(3):
-            name = names[(number + at) % 3]
-            # Of its own for each turn, so that nothing is decoded beside the step alone.
-            batches = fed(path, given) if name != "step" else iter(())
-            turns = {"step": step, "loader": lambda b=batches: loader(b),
-                     "both": lambda b=batches: both(b)}  # fmt: skip
-            rates[name].append(rate(turns[name], training.wait, given.seconds))
-            batches.close() if name != "step" else None
-    return rates
+    ways: dict[str, Callable[[], float]] = {
+        "step": lambda: turns((fixed for _ in itertools.count()), trains=True),
+        "loader": lambda: turns(fed(path, given), trains=False),
+        "both": lambda: turns(fed(path, given), trains=True),
+    }
+    return race(ways, given.rounds)
 
 
 def told(rates: dict[str, list[float]]) -> list[str]:
@@ -168,7 +165,7 @@ def main() -> None:
         path = Path(name, "jpeg.h5")
         count = celeiro.pack(folder, path, store="jpeg", size=SIDE).samples
         print(f"{count:,} pictures, batches of {given.batch}; {gpu or 'no GPU'}; {machine()}")
-        rates = race(path, given)
+        rates = rates_of(path, given)
     lines = told(rates)
     print(*lines, sep="\n")
     if given.save:

@@ -216,9 +216,11 @@ class _Crew(Generic[T]):
         for thread in self._threads:
             # Ctrl-C may have kept it from starting, or its starter from seeing that it did.
             until = time.monotonic() + _STARTS
-            while thread.ident is None and time.monotonic() < until:
-                if thread not in threading.enumerate():
-                    break
+            while (
+                thread.ident is None
+                and thread in threading.enumerate()
+                and time.monotonic() < until
+            ):
                 time.sleep(0.001)
             if thread.ident is not None:
                 thread.join()
@@ -280,7 +282,8 @@ class _Crew(Generic[T]):
                 self._spans.extend((found, first, last) for first, last in spans)
             self._beginning = False
             self._changed.notify_all()
-        self._tell()
+        if found.done:
+            self._tell()
 
     def _do(self, found: _Open[T], first: int, last: int) -> None:
         job = found.job

@@ -75,8 +75,8 @@ class Memory:
         """Take a block back when `bottom` goes, without a line of Python.
 
         An exception in what Python calls then is swallowed, Ctrl-C's too, which may come with any
-        line of Python: with small batches one of fifty was lost. So it is C all the way: `next`
-        has `filter` call each of both, for `append` gives nothing back.
+        line of Python: with tiny batches one of some twenty was lost. So it is C all the way:
+        `next` has `filter` call each of both, for `append` gives nothing back.
         """
         number = next(self._numbers)
         both = partial(self._free.append, block), partial(self._watched.pop, number, None)

@@ -30,7 +30,11 @@ int celeiro_baseline_version(void) { return VERSION; }
 #if !defined(__x86_64__) || !defined(__GNUC__) || (defined(_WIN32) && !defined(__clang__))
 
 int celeiro_baseline_able(void) { return 0; }
-int celeiro_baseline_lanes(int most) { return 0 * most; }
+int celeiro_baseline_lanes(int most)
+{
+    (void)most;
+    return 0;
+}
 int64_t celeiro_baseline_tables(void) { return 0; }
 int celeiro_baseline(int64_t count, void *jobs, void *tables, uint8_t *room, int64_t size)
 {
@@ -495,7 +499,7 @@ typedef struct {
     const uint8_t *marker; /* behind it */
     int16_t *blocks;
     int level[3];
-    int wide; /* whether vectors have four lanes */
+    int lanes; /* of vectors */
     Block waiting[MOST_LANES]; /* for the inverse DCT */
     int waits;
 } Picture;
@@ -567,15 +571,15 @@ static int unstuff(Picture *picture, const uint8_t *from)
 FAST INLINE int waited(Picture *picture)
 {
     Block *blocks = picture->waiting;
-    const int count = picture->waits, most = picture->wide ? MOST_LANES : 2;
+    const int count = picture->waits;
     int more = 0, done = 1;
     picture->waits = 0;
     for (int i = 0; i < count; i++)
         more |= blocks[i].more;
     if (more) {
-        for (int i = count; i < most; i++)
+        for (int i = count; i < picture->lanes; i++)
             blocks[i] = blocks[i - 1]; /* the last one again, for each lane has one */
-        return picture->wide ? transform_4(blocks) : transform_2(blocks);
+        return picture->lanes == 2 ? transform_2(blocks) : transform_4(blocks);
     }
     for (int i = 0; i < count; i++)
         done &= flat(blocks + i);
@@ -587,7 +591,7 @@ FAST INLINE int waited(Picture *picture)
 FAST INLINE int mcu(Picture *picture, Reader *reader, uint8_t *const base[3], int64_t column,
                     const int keep)
 {
-    const int count = picture->count, lanes = picture->wide ? MOST_LANES : 2;
+    const int count = picture->count;
     for (int i = 0; i < count; i++) {
         const Place *place = picture->places + i;
         const int c = place->component;
@@ -601,7 +605,7 @@ FAST INLINE int mcu(Picture *picture, Reader *reader, uint8_t *const base[3], in
         uint8_t *out = base[c] + column * place->step + place->offset;
         picture->waiting[picture->waits++] =
             (Block){block, place->quant, out, picture->stride[c], more};
-        if (picture->waits == lanes && !waited(picture))
+        if (picture->waits == picture->lanes && !waited(picture))
             return UNUSUAL;
     }
     return DONE;
@@ -637,7 +641,7 @@ FAST static int restart(Picture *picture, Reader *reader, int number)
 
 FAST static int decode(const Job *job, Tables *tables, uint8_t *room, int64_t size)
 {
-    Picture picture = {.job = job, .tables = tables, .wide = most_lanes > 2};
+    Picture picture = {.job = job, .tables = tables, .lanes = most_lanes};
     const Header *is = &picture.is;
     int why = header_of(job, tables, &picture.is);
     if (why)
@@ -678,7 +682,7 @@ FAST static int decode(const Job *job, Tables *tables, uint8_t *room, int64_t si
             extend(&picture, base);
         int64_t ready = row + 1 == last ? job->bottom : (row + 1) * high - 1;
         for (; shown < ready && shown < job->bottom; shown++)
-            picture.wide ? show_4(&picture, shown) : show_2(&picture, shown);
+            picture.lanes == 2 ? show_2(&picture, shown) : show_4(&picture, shown);
     }
     if (last == down)
         return is_read(&picture, &reader) && picture.marker[1] == 0xD9 ? DONE : DAMAGED;
